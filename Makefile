@@ -1,0 +1,42 @@
+VENV ?= .venv
+BIN := $(VENV)/bin
+# A folder of wheels where the machine has one; else uv chooses the torch build that fits the machine (CPU or CUDA).
+TORCH := $(if $(PIP_FIND_LINKS),--find-links $(PIP_FIND_LINKS),--torch-backend=auto)
+UV := $(BIN)/uv pip install --quiet --python $(BIN)/python -c constraints.txt $(TORCH)
+.DEFAULT_GOAL := help
+.PHONY: help install demo lint test bench soak clean
+
+help:                        ## List the targets
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 12
+
+$(VENV)/.run: pyproject.toml constraints.txt
+	test -x $(BIN)/uv || (python3 -m venv $(VENV) && $(BIN)/pip install --quiet uv)
+	$(UV) -e .
+	touch $@
+
+$(VENV)/.test: $(VENV)/.run
+	$(UV) -e '.[test]'
+	touch $@
+
+install: $(VENV)/.run        ## Create the environment that running needs
+
+demo: install                ## Synthetic archive, convert, train, score, report
+	$(BIN)/cardioclarity demo
+
+lint: $(VENV)/.test          ## Format, lint, types, import contract
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+test: lint                   ## What must hold before a commit
+	$(BIN)/python -m pytest
+
+bench: $(VENV)/.test         ## Ratios against peers, side by side in one run
+	$(BIN)/python -m bench
+
+soak: $(VENV)/.test          ## The checks that take hours
+	$(BIN)/python -m pytest -m soak
+
+clean:                       ## Remove the environment and the demo's output
+	rm -rf $(VENV) cardioclarity-data

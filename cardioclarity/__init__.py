@@ -1,0 +1,1 @@
+"""Watches large ECG archives for anomalies; research use only."""

@@ -1,0 +1,172 @@
+"""The settings of each verb: frozen dataclasses that the command line, Prefect and notebooks fill in alike."""
+
+import dataclasses
+import hashlib
+import json
+import math
+import os
+from dataclasses import dataclass, field
+
+from cardioclarity.errors import UsageError
+
+DEFAULT_ROOT = "./cardioclarity-data"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StorageOptions:
+    """How to reach an object store. Secrets come from the environment or the AWS chain, never from here.
+
+    Attributes:
+        endpoint_url: Address of an S3-like store; the AWS environment decides where empty.
+        region: Region name; the AWS environment decides where empty.
+        anon: Read a public bucket without credentials.
+    """
+
+    endpoint_url: str | None = None
+    region: str | None = None
+    anon: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ParallelConfig:
+    """Where the units run.
+
+    Attributes:
+        workers: Local worker processes; 0 runs in this process, None decides by the amount of work.
+        scheduler: Address of a running Dask scheduler, such as ``tcp://127.0.0.1:8786``.
+    """
+
+    workers: int | None = None
+    scheduler: str | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse what contradicts itself."""
+        if self.workers is not None and self.scheduler is not None:
+            raise UsageError("--workers and --scheduler exclude each other: a scheduler brings its own workers")
+        if self.workers is not None and self.workers < 0:
+            raise UsageError(f"--workers {self.workers}: give 0 for this process or the number of worker processes")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConvertConfig:
+    """Settings of `convert`.
+
+    Attributes:
+        archive: URL or folder of the ECG files.
+        root: URL or folder of the deployment.
+        archive_storage: How to reach the archive.
+        root_storage: How to reach the root.
+        retry_quarantined: Try again what was set aside and has not changed since.
+        patients: CSV file with the columns source_key (a header's key in the archive) and patient.
+        max_records: Convert at most so many new records, in the order of their keys.
+    """
+
+    archive: str
+    root: str
+    archive_storage: StorageOptions = field(default_factory=StorageOptions)
+    root_storage: StorageOptions = field(default_factory=StorageOptions)
+    retry_quarantined: bool = False
+    patients: str | None = None
+    max_records: int | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse limits that cannot be meant."""
+        if self.max_records is not None and self.max_records < 1:
+            raise UsageError(f"max_records {self.max_records}: give at least 1, or leave it out for all")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainConfig:
+    """Settings of `train`.
+
+    Attributes:
+        root: URL or folder of the deployment.
+        root_storage: How to reach it.
+        detectors: Names of the beat detectors to fit; the default ensemble where empty.
+        seed: Makes the fit repeatable on a CPU.
+        champion: Make the new model the champion even where the root has one.
+        max_records: Train on at most so many records, drawn by the seed.
+        minutes_per_record: Of a longer record only its beginning is used.
+    """
+
+    root: str
+    root_storage: StorageOptions = field(default_factory=StorageOptions)
+    detectors: tuple[str, ...] = ()
+    seed: int = 0
+    champion: bool = False
+    max_records: int = 2000
+    minutes_per_record: float = 60.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScoreConfig:
+    """Settings of `score`; the limits are those for adults.
+
+    Source: 2018 ACC/AHA/HRS bradycardia guideline (10.1161/CIR.0000000000000628): bradycardia < 50 bpm, pauses.
+
+    Attributes:
+        root: URL or folder of the deployment.
+        root_storage: How to reach it.
+        model: Id of the model; the champion where empty.
+        alarms_per_hour: Accepted false alarms of the beat head, per hour of normal ECG.
+        rhythm_alarms_per_hour: The same for the rhythm head.
+        tachycardia_bpm: A window whose mean rate is above is tachycardia.
+        bradycardia_bpm: A window whose mean rate is below is bradycardia.
+        pause_s: An RR interval of at least this length is a pause.
+    """
+
+    root: str
+    root_storage: StorageOptions = field(default_factory=StorageOptions)
+    model: str | None = None
+    alarms_per_hour: float = 1.0
+    rhythm_alarms_per_hour: float = 1.0 / 24
+    tachycardia_bpm: float = 100.0
+    bradycardia_bpm: float = 50.0
+    pause_s: float = 2.0
+
+    def __post_init__(self) -> None:
+        """Refuse levels and limits that cannot be meant."""
+        for name in ("alarms_per_hour", "rhythm_alarms_per_hour", "tachycardia_bpm", "bradycardia_bpm", "pause_s"):
+            if not 0 < getattr(self, name) < math.inf:
+                raise UsageError(f"{name} {getattr(self, name)}: give a positive number")
+        if self.bradycardia_bpm >= self.tachycardia_bpm:
+            raise UsageError(
+                f"bradycardia_bpm {self.bradycardia_bpm} must be below tachycardia_bpm {self.tachycardia_bpm}"
+            )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReportConfig:
+    """Settings of `report`.
+
+    Attributes:
+        root: URL or folder of the deployment.
+        root_storage: How to reach it.
+        run: Id of the scoring run to show; the latest where empty.
+        output: File or URL of the page; below the root's `reports/` where empty.
+        max_events: How many events get a strip.
+    """
+
+    root: str
+    root_storage: StorageOptions = field(default_factory=StorageOptions)
+    run: str | None = None
+    output: str | None = None
+    max_events: int = 50
+
+
+Config = ConvertConfig | TrainConfig | ScoreConfig | ReportConfig
+
+
+def default_root() -> str:
+    """Name the root that is meant where none is given: `CARDIOCLARITY_ROOT`, else `./cardioclarity-data`."""
+    return os.environ.get("CARDIOCLARITY_ROOT") or DEFAULT_ROOT
+
+
+def as_json(config: Config) -> str:
+    """Write a configuration as canonical JSON; it holds no secret because no dataclass here has one."""
+    return json.dumps(dataclasses.asdict(config), sort_keys=True, separators=(",", ":"))
+
+
+def digest(config: Config) -> str:
+    """Digest a configuration, for lineage."""
+    return hashlib.sha256(as_json(config).encode()).hexdigest()[:16]

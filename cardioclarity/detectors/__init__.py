@@ -1,0 +1,1 @@
+"""Detectors: found by name, imported when first used."""

@@ -1,0 +1,1 @@
+"""Readers of ECG files: found by name, imported when first used."""

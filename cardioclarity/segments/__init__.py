@@ -1,0 +1,1 @@
+"""The waveform store: immutable Zarr segments."""

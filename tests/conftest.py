@@ -1,0 +1,16 @@
+"""What tests share: the real data, where it is."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """The folder of real ECG files; a test that needs it is skipped with the reason where it is absent."""
+    default = Path(__file__).parents[1] / "../shared/data"
+    folder = Path(os.environ.get("CARDIOCLARITY_DATA") or default).resolve()
+    if not (folder / "mitdb").is_dir():
+        pytest.skip("no real ECG data: set CARDIOCLARITY_DATA to a folder that holds mitdb/")
+    return folder
