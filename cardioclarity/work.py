@@ -73,6 +73,7 @@ class Plan(Generic[U]):
         already_done: Number of inputs that an earlier run has done.
         units: The new work, lazily; read once.
         expected_units: How many units there will be, where that is known beforehand; for progress only.
+        model_id: The model that the units use, where they use one.
     """
 
     run_id: str
@@ -80,6 +81,7 @@ class Plan(Generic[U]):
     already_done: int
     units: Iterable[U]
     expected_units: int | None = None
+    model_id: str | None = None
 
 
 class RunState(StrEnum):
@@ -122,6 +124,44 @@ class Summary:
     def inputs(self) -> int:
         """Number of ECG records that the run looked at."""
         return self.done + self.quarantined + self.already_done
+
+    def as_json(self) -> dict[str, object]:
+        """Lay the summary out as the command line's JSON object, without the seconds."""
+        counts: dict[str, object] = {
+            "verb": self.verb,
+            "run_id": self.run_id,
+            "state": self.state,
+            "inputs": self.inputs,
+            "done": self.done,
+            "quarantined": self.quarantined,
+            "already_done": self.already_done,
+        }
+        if self.model_id is not None:
+            counts["model_id"] = self.model_id
+        if self.champion is not None:
+            counts["champion"] = self.champion
+        if self.events:
+            counts["events"] = dict(self.events)
+        return counts
+
+    def lines(self) -> list[str]:
+        """Say what the run did, for people."""
+        counts = (
+            f"{self.inputs} records: {self.done} done, {self.quarantined} set aside, {self.already_done} already done"
+        )
+        if self.state == RunState.NOTHING_NEW:
+            counts = f"nothing new, {self.already_done} records already done"
+        if self.state == RunState.SUPERSEDED:
+            counts = "superseded: another run published the same records first; nothing is doubled"
+        lines = [f"{self.verb}: {counts}"]
+        if self.champion is not None:
+            lines.append(f"{self.verb}: model {self.model_id}, champion {self.champion}")
+        if self.events:
+            found = ", ".join(f"{n} {head}" for head, n in self.events.items())
+            lines.append(f"{self.verb}: events found: {found}; model {self.model_id}")
+        if self.quarantined:
+            lines.append(f"{self.verb}: what was set aside, and why, stands in the table quarantine and on the report")
+        return lines
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,0 +1,81 @@
+"""A detection takes the class of the one reference beat it stands for, or none."""
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cardioclarity.record import Annotations
+from cardioclarity.references import beat_classes, normal_beats, normal_windows, rhythm_stretches
+
+RATE_HZ = 100.0
+
+
+def annotations(*rows):
+    rows = sorted(rows)
+    return Annotations(
+        sample=np.array([row[0] for row in rows], np.int64),
+        symbol=tuple(row[1] for row in rows),
+        aux=tuple(row[2] if len(row) > 2 else "" for row in rows),
+    )
+
+
+@given(
+    st.lists(st.integers(0, 400), unique=True, max_size=12).map(sorted),
+    st.lists(st.integers(0, 400), unique=True, max_size=12).map(sorted),
+)
+def test_each_reference_serves_at_most_one_detection_within_150_ms(peaks, references):
+    classes = beat_classes(
+        np.array(peaks, np.int64), annotations(*[(sample, "V") for sample in references]), rate_hz=RATE_HZ
+    )
+
+    taken = [peak for peak, name in zip(peaks, classes, strict=True) if name]
+    assert len(taken) <= len(references)
+    assert all(min(abs(peak - reference) for reference in references) <= 15 for peak in taken)
+
+
+def test_detections_on_the_references_take_their_classes():
+    marks = annotations((10, "N"), (50, "A"), (60, "+", "(N"), (90, "V"), (130, "F"), (170, "/"))
+
+    classes = beat_classes(np.array([10, 52, 88, 130, 171, 300]), marks, rate_hz=RATE_HZ)
+
+    assert classes.tolist() == ["N", "S", "V", "F", "Q", ""]
+
+
+def test_of_two_detections_at_one_beat_only_the_nearer_takes_its_class():
+    assert beat_classes(np.array([48, 53]), annotations((52, "N"), (200, "N")), rate_hz=RATE_HZ).tolist() == ["", "N"]
+
+
+def test_beats_in_atrial_fibrillation_are_not_normal():
+    marks = annotations((0, "+", "(N"), (50, "N"), (100, "+", "(AFIB"), (150, "N"), (200, "+", "(N"), (250, "N"))
+
+    assert normal_beats(np.array([50, 150, 250]), marks, rate_hz=RATE_HZ).tolist() == [True, False, True]
+
+
+def test_a_window_is_normal_only_with_normal_beats_in_it_and_ten_seconds_around():
+    beats = [(sample, "N") for sample in range(50, 8000, 100)]
+    marks = annotations(*beats, (4050 + 20, "V"))
+    starts = np.arange(0, 8000, 1000)
+
+    normal = normal_windows(starts, marks, n_samples=8000, rate_hz=RATE_HZ)
+
+    assert normal.tolist() == [True, True, True, False, False, False, True, True]
+
+
+def test_a_window_without_a_reference_beat_is_not_known_to_be_normal():
+    assert not normal_windows(np.array([0, 1000]), annotations(), n_samples=2000, rate_hz=RATE_HZ).any()
+
+
+def test_a_window_that_touches_another_rhythm_is_not_normal():
+    marks = annotations((0, "+", "(N"), (50, "N"), (1500, "N"), (1990, "+", "(B"), (2500, "N"))
+
+    assert normal_windows(np.array([0, 1000, 2000]), marks, n_samples=3000, rate_hz=RATE_HZ).tolist() == [
+        True,
+        False,
+        False,
+    ]
+
+
+def test_rhythms_last_until_the_next_one():
+    marks = annotations((5, "+", "(N"), (50, "+", "(AFIB"), (70, "N"), (90, "+", ""))
+
+    assert [(word, start, end) for word, start, end in rhythm_stretches(marks)] == [("N", 5, 50), ("AFIB", 50, 90)]
