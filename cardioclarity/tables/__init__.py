@@ -1,1 +1,1 @@
-"""The tables: Delta Lake, staged by workers and committed once by the driver."""
+"""The Delta tables of a root: what they hold, how they change, how they are read."""

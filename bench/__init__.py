@@ -1,0 +1,1 @@
+"""Ratios against peers and limits, side by side in one run."""

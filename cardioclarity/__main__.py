@@ -1,0 +1,50 @@
+"""The command line: names the commands and turns every error into one sentence and an exit code.
+
+Nothing heavy is imported here; a command's module is loaded when the command is called.
+"""
+
+import signal
+import sys
+from importlib.metadata import version
+
+from cyclopts import App, Parameter
+
+from cardioclarity.errors import CardioClarityError
+
+RESEARCH_USE = "Research use only, not for diagnostic use."
+
+app = App(
+    name="cardioclarity",
+    help=f"Watches ECG archives for unusual rates, rhythms and beats. {RESEARCH_USE}",
+    help_formatter="plain",
+    version=f"cardioclarity {version('cardioclarity')}. {RESEARCH_USE}",
+    default_parameter=Parameter(negative=()),
+)
+for _name, _help in {
+    "demo": "Synthetic (or given) archive → convert → train → score → report; says where the page is.",
+    "convert": "Archive → segments and catalog; only what is new.",
+    "train": "Fit and calibrate a model on normal beats; it becomes champion where the root has none.",
+    "score": "Score what is new; judge stored evidence again where only the alarm level changed.",
+    "report": "Write the HTML page of a scoring run.",
+    "runs": "List the runs; fail when a night is missing.",
+    "models": "List the models; move the champion.",
+}.items():
+    app.command(f"cardioclarity.commands:{_name}", name=_name, help=_help)
+
+
+def main() -> None:
+    """Run one command and exit: 0 done, 1 failed, 2 usage, 3 done with quarantine, 4 damage found."""
+    try:
+        app()
+    except CardioClarityError as error:
+        if "--debug" in sys.argv:
+            raise
+        print(f"error: {error}", file=sys.stderr)  # noqa: T201 - the command line speaks to people
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        print("interrupted; nothing was published, run the same command again", file=sys.stderr)  # noqa: T201
+        sys.exit(128 + signal.SIGINT)
+
+
+if __name__ == "__main__":
+    main()

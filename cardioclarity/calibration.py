@@ -1,0 +1,133 @@
+"""From scores to p-values: how often a normal item of a patient never seen scores at least as high."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float32] | NDArray[np.float64]
+
+_SMALLEST_P: Final = 1e-30  # a p-value is never 0, so that its logarithm is finite; float32 holds it
+_TAIL_SHARE: Final = 0.01  # of the weight: the scores whose mean excess gives the slope beyond the largest
+_TAIL_ITEMS: Final = 10  # at least so many
+_KNOTS: Final = 4096  # an archive has millions of normal beats; p is kept to 0.5 % with so many
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Calibration:
+    """A strictly decreasing map from score to p-value.
+
+    Up to the largest calibration score it is the conformal p-value, (1 + weight of normals at or above) / (1 + total
+    weight), joined by lines in log p, which lie on or above its steps and so keep it valid; beyond, p falls
+    exponentially, so that two very strange items never tie. Each patient has the same total weight: a long record must
+    not own the tail.
+
+    Attributes:
+        score: (knot,) float64, ascending; empty where no normal item was there: every p-value is NaN then.
+        log_p: (knot,) float64, natural logarithm of the p-value at each knot.
+        decay: Scores by which p falls to 1/e beyond the last knot, shape (1,).
+    """
+
+    score: NDArray[np.float64]
+    log_p: NDArray[np.float64]
+    decay: NDArray[np.float64]
+
+    def __post_init__(self) -> None:
+        """Check the shapes and seal the arrays."""
+        assert self.score.shape == self.log_p.shape
+        assert self.decay.shape == (1,)
+        for array in (self.score, self.log_p, self.decay):
+            array.setflags(write=False)
+
+    @classmethod
+    def fit(cls, scores: Floats, patients: Sequence[str] | NDArray[np.str_]) -> Self:
+        """Learn from normal items of patients whom the scorer has not seen.
+
+        Args:
+            scores: (item,) scores of normal items; NaN is left out.
+            patients: (item,) whose each is.
+
+        Returns:
+            The calibration; the order of the items does not matter.
+
+        Source: Vovk, Gammerman, Shafer, Algorithmic Learning in a Random World (conformal p-values); Tibshirani et
+            al., Conformal Prediction Under Covariate Shift, NeurIPS 2019 (weights).
+        """
+        known = np.isfinite(scores)
+        if not known.any():
+            return cls(score=np.zeros(0), log_p=np.zeros(0), decay=np.ones(1))
+        values = np.asarray(scores, np.float64)[known]
+        _, whose, n_items = np.unique(np.asarray(patients)[known], return_inverse=True, return_counts=True)
+        weights = len(values) / (len(n_items) * n_items[whose].astype(np.float64))
+        unique, place = np.unique(values, return_inverse=True)
+        # Summed in the order of the patients' own counts, so that the order of the records changes no bit.
+        order = np.lexsort((weights, place))
+        weight = np.bincount(place[order], weights=weights[order]).astype(np.float64)
+        at_or_above = np.cumsum(weight[::-1], dtype=np.float64)[::-1]
+        log_p = np.log((1.0 + at_or_above) / (1.0 + at_or_above[0]))
+        keep = _knots(len(unique))
+        return cls(score=unique[keep], log_p=log_p[keep], decay=np.array([_decay(unique, weight, at_or_above)]))
+
+    def p_values(self, scores: Floats) -> NDArray[np.float64]:
+        """Give each score its p-value.
+
+        Args:
+            scores: Any shape.
+
+        Returns:
+            float64 of the same shape, within (0, 1]; NaN where the score is, or without any calibration item.
+        """
+        values = np.asarray(scores, np.float64)
+        if not len(self.score):
+            return np.full(values.shape, np.nan)
+        beyond = np.maximum(values - self.score[-1], 0.0) / self.decay[0]
+        log_p = np.interp(values, self.score, self.log_p) - beyond
+        p: NDArray[np.float64] = np.maximum(np.exp(log_p), _SMALLEST_P)
+        return p
+
+    def arrays(self) -> dict[str, NDArray[np.float64]]:
+        """Give all that `load` needs."""
+        return {"score": self.score, "log_p": self.log_p, "decay": self.decay}
+
+    @classmethod
+    def load(cls, arrays: Mapping[str, NDArray[np.generic]]) -> Self:
+        """Rebuild what `arrays` gave."""
+        score, log_p, decay = (np.array(arrays[name], np.float64) for name in ("score", "log_p", "decay"))
+        return cls(score=score, log_p=log_p, decay=decay)
+
+
+def strictest(p_values: Sequence[Floats], weights: Sequence[float]) -> NDArray[np.float64]:
+    """Combine the p-values of members that look at the same signal: weighted Bonferroni.
+
+    Valid however the members depend on each other, as long as the weights sum to 1; Fisher's sum is not: it realised
+    3.6 % at a nominal 1 % on the development records.
+
+    Args:
+        p_values: Per member an (item,) array; NaN where it abstains.
+        weights: Per member the share of the error that it may spend.
+
+    Returns:
+        (item,) float64, min over members of p / weight, at most 1; NaN where a member abstains.
+    """
+    assert np.isclose(sum(weights), 1.0)
+    stacked = np.stack([np.asarray(p, np.float64) / weight for p, weight in zip(p_values, weights, strict=True)])
+    strictest_p: NDArray[np.float64] = np.minimum(stacked.min(axis=0), 1.0)
+    return strictest_p
+
+
+def _knots(n: int) -> NDArray[np.int64]:
+    """Choose which of n ascending scores are kept: the largest 1024, then ever fewer, and the smallest."""
+    if n <= _KNOTS:
+        return np.arange(n)
+    from_top = np.concatenate([np.arange(_KNOTS // 4), np.geomspace(_KNOTS // 4, n - 1, _KNOTS - _KNOTS // 4)])
+    return np.unique(n - 1 - from_top.round().astype(np.int64))
+
+
+def _decay(score: NDArray[np.float64], weight: NDArray[np.float64], at_or_above: NDArray[np.float64]) -> float:
+    """Estimate the exponential tail by the mean excess of the top 1 %; positive even where all scores are equal."""
+    n_below = int((at_or_above > _TAIL_SHARE * at_or_above[0]).sum())
+    start = max(min(n_below, len(score) - _TAIL_ITEMS), 0)
+    excess = float(np.average(score[start:] - score[start], weights=weight[start:]))
+    return max(excess, 1e-6 * (1.0 + abs(float(score[-1]))))

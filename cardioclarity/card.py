@@ -1,0 +1,90 @@
+"""The model card: what a model is for, what it learned from, how well it does, where it fails; written from facts."""
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+INTENDED_USE: Final = (
+    "For research use only. Not a medical device. Not for diagnosis, treatment, monitoring or alarm. An absence of "
+    "events does not mean a normal ECG. Every finding needs review by a qualified person."
+)
+
+_NOT_MEASURED: Final = "not measured"
+
+_OUT_OF_SCOPE: Final = "Paced hearts, children, recordings under 10 s, rates under 100 Hz, leads not in the list below."
+
+_KNOWN_FAILURES: Final = (
+    "Where ectopy dominates a record, its own template learns it and calls the normal beats unusual (MIT-BIH 232).",
+    "Patients with bundle branch block differ from the population in every beat.",
+    "The template of a record uses all of that record, never its labels: early beats are judged with later ones known.",
+    "P-values hold for patients like those of the calibration; for other devices or populations they may not.",
+)
+
+_DATA: Final = ("records", "patients", "hours", "normal_beats", "leads", "rates_hz", "sources", "ages", "sexes")
+_FIT: Final = ("seed", "hardware", "fit_seconds", "versions", "warnings")
+_GROUPS: Final = ("fitting", "stopping", "calibrating")
+_CALIBRATION: Final = (
+    *("calibration_patients", "calibration_beats", "calibration_windows", "calibration_is_disjoint"),
+    *("beats_per_hour", "windows_per_hour", "population_median", "realised_false_alarms"),
+)
+_METRICS: Final = ("beat", "rhythm", "rate", "quality", "noise", "subgroups")
+
+
+def card(description: Mapping[str, Any]) -> str:
+    """Write the card of a model, as Markdown; what nobody measured says so.
+
+    Args:
+        description: What `model.json` holds: `format_version`, `intended_use`, `files` (name → sha256), `parameters`
+            (member → numbers learned), `model` (the settings of `ensemble.Model`) and `training`. Of `training` these
+            have their place by name: records, patients, hours, normal_beats, leads, rates_hz, sources, ages, sexes,
+            fingerprint; groups (fitting, stopping, calibrating); seed, hardware, fit_seconds, versions, warnings;
+            realised_false_alarms; metrics (beat, rhythm, rate, quality, noise, subgroups). Others follow at the end.
+
+    Returns:
+        The text; equal descriptions give equal cards.
+    """
+    training, settings = dict(description["training"]), description["model"]
+    groups, metrics = training.pop("groups", None) or {}, training.pop("metrics", None) or {}
+    calibration = settings["facts"] | {"realised_false_alarms": training.pop("realised_false_alarms", None)}
+    sections = {
+        "Intended use": [description["intended_use"]],
+        "Out of scope": [_OUT_OF_SCOPE],
+        "Training data": _items(training, *_DATA, "fingerprint"),
+        "What served which step": _items(groups, *_GROUPS),
+        "Preparation": _items(settings["recipe"], *settings["recipe"]),
+        "Members and the numbers that each learned": _items(description["parameters"], *description["parameters"]),
+        "Fit": _items(training, *_FIT),
+        "Calibration and alarm levels": [*_items(calibration, *_CALIBRATION), _alarm(calibration)],
+        "Metrics": _items(metrics, *dict.fromkeys((*_METRICS, *metrics))),
+        "Known failures": [f"- {failure}" for failure in _KNOWN_FAILURES],
+        "Train again": ["`cardioclarity train` on the same records with the same seed."],
+        "Further facts": _items(training, *(name for name in training if name not in (*_DATA, "fingerprint", *_FIT))),
+    }
+    files = ", ".join(f"{name} sha256 {digest}" for name, digest in description["files"].items())
+    head = f"# Model card\n\nFormat {description['format_version']}; {files}."
+    return (
+        "\n\n".join([head, *(f"## {title}\n\n" + "\n".join(lines) for title, lines in sections.items() if lines)])
+        + "\n"
+    )
+
+
+def _alarm(calibration: Mapping[str, Any]) -> str:
+    """Say which p-value gives one alarm per hour."""
+    beats_per_hour = calibration.get("beats_per_hour")
+    level = _words(min(1.0 / beats_per_hour, 1.0)) if beats_per_hour else _NOT_MEASURED
+    return f"- p-value of a beat that gives one false alarm per hour of normal ECG: {level}"
+
+
+def _items(facts: Mapping[str, Any], *names: str) -> list[str]:
+    return [f"- {name.replace('_', ' ')}: {_words(facts.get(name))}" for name in names]
+
+
+def _words(value: object) -> str:
+    """Put a JSON value into words."""
+    if value is None:
+        return _NOT_MEASURED
+    if isinstance(value, Mapping):
+        return ", ".join(f"{str(name).replace('_', ' ')} {_words(item)}" for name, item in value.items()) or "none"
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return ", ".join(map(_words, value)) or "none"
+    return value if isinstance(value, str) else f"{value:.6g}" if isinstance(value, float) else json.dumps(value)

@@ -1,0 +1,382 @@
+"""convert: archive files → segments and catalog; only what is new."""
+
+import csv
+import datetime as dt
+import hashlib
+import io
+import logging
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from itertools import chain
+
+from cardioclarity import readers
+from cardioclarity.config import ConvertConfig, StorageOptions
+from cardioclarity.errors import DataError, NotFoundError, UsageError
+from cardioclarity.readers import deidentify
+from cardioclarity.readers.archive import Census, group
+from cardioclarity.readers.protocol import Fetch, Limits, Source
+from cardioclarity.record import Record
+from cardioclarity.segments.layout import group as group_records
+from cardioclarity.segments.write import write as write_segment
+from cardioclarity.storage import Storage, open_storage
+from cardioclarity.tables import catalog, publish, runs
+from cardioclarity.vocabulary import Reason, Stage
+from cardioclarity.work import Plan, Quarantined, Receipt, RunState, Summary, Verb, new_run_id
+
+log = logging.getLogger(__name__)
+
+PATIENT_KEY_VARIABLE = "CARDIOCLARITY_PATIENT_KEY"
+UNIT_RECORDS = 1024
+UNIT_BYTES = 64 << 20
+"""One unit holds its records in memory: 64 MB of format 212 are 90 MB of samples, a segment of the wanted size."""
+
+_FETCHES_AT_ONCE = 16
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConvertUnit:
+    """A slice of the listing.
+
+    Attributes:
+        id: Hash of the slice's keys and versions.
+        archive: URL of the archive.
+        archive_storage: How to reach it.
+        root: URL of the root.
+        root_storage: How to reach it.
+        run_id: The run.
+        started_at: Its start.
+        sources: The records to read.
+        patients: Raw patient per source where a patients file names one; empty without.
+        stage: Where a unit that dies is filed.
+    """
+
+    id: str
+    archive: str
+    archive_storage: StorageOptions
+    root: str
+    root_storage: StorageOptions
+    run_id: str
+    started_at: dt.datetime
+    sources: tuple[Source, ...] = field(repr=False)
+    patients: tuple[str, ...] = field(default=(), repr=False)
+    stage: Stage = Stage.CONVERT
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """``version:key`` of each source."""
+        return tuple(f"{source.version}:{source.key}" for source in self.sources)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Converted:
+    """What a unit staged: one file of catalog rows per segment, and the rows about its sources."""
+
+    records: tuple[publish.Staged, ...]
+    sources: publish.Staged
+    quarantine: publish.Staged | None
+
+
+def plan(config: ConvertConfig) -> Plan[ConvertUnit]:
+    """List the archive and keep what the table `sources` does not know in this version.
+
+    Raises:
+        NotFoundError: There is no such archive, or it holds no record of a known format.
+    """
+    archive, root = open_storage(config.archive, config.archive_storage), open_storage(config.root, config.root_storage)
+    if not archive.exists():
+        raise NotFoundError(f"archive {archive.name} does not exist; give the folder or URL that holds the ECG files")
+    census = Census()
+    listed = group(archive.list(), census)
+    first = next(listed, None)
+    if first is None:
+        raise NotFoundError(f"archive {archive.name} holds no ECG record of a known format ({census}); formats: WFDB")
+    publish.create_tables(root)
+    new, known = _split_new(chain([first], listed), archive, root, retry_quarantined=config.retry_quarantined)
+    if census.ignored:
+        log.info("archive %s: left aside, part of no record: %s", archive.name, census)
+    run_id, started_at, patients = new_run_id(), dt.datetime.now(dt.UTC), _patients(config.patients)
+    blank = ConvertUnit(
+        id="",
+        archive=archive.url,
+        archive_storage=config.archive_storage,
+        root=root.url,
+        root_storage=config.root_storage,
+        run_id=run_id,
+        started_at=started_at,
+        sources=(),
+    )
+    units = [_unit(blank, part, patients) for part in _slices(new[: config.max_records])]
+    return Plan(run_id=run_id, started_at=started_at, already_done=known, units=units, expected_units=len(units))
+
+
+def _split_new(
+    listed: Iterable[Source], archive: Storage, root: Storage, *, retry_quarantined: bool
+) -> tuple[list[Source], int]:
+    """Hold the listing against the table `sources`, both sorted by key; keep what is new and count what is known."""
+    rows = catalog.sources(root, archive.url)
+    row = next(rows, None)
+    new, known = [], 0
+    for source in listed:
+        while row is not None and row.key.encode() < source.key.encode():
+            row = next(rows, None)
+        same = row is not None and (row.key, row.version) == (source.key, source.version)
+        if same and not (retry_quarantined and row is not None and row.reason is not None):
+            known += 1
+        else:
+            new.append(source)
+    return new, known
+
+
+def _slices(sources: list[Source]) -> Iterator[tuple[Source, ...]]:
+    part: list[Source] = []
+    n_bytes = 0
+    for source in sources:
+        if part and (len(part) == UNIT_RECORDS or n_bytes + source.size > UNIT_BYTES):
+            yield tuple(part)
+            part, n_bytes = [], 0
+        part.append(source)
+        n_bytes += source.size
+    if part:
+        yield tuple(part)
+
+
+def _unit(blank: ConvertUnit, sources: tuple[Source, ...], patients: Mapping[str, str]) -> ConvertUnit:
+    identity = hashlib.sha256("\n".join(f"{source.key}\t{source.version}" for source in sources).encode())
+    return replace(
+        blank,
+        id=identity.hexdigest()[:16],
+        sources=sources,
+        patients=tuple(patients.get(source.key, "") for source in sources) if patients else (),
+    )
+
+
+def _patients(file: str | None) -> Mapping[str, str]:
+    """Read the patients file as header key → pseudonym; without a key in the environment, nobody is told apart."""
+    if file is None:
+        return {}
+    folder, _, name = file.rpartition("/")
+    try:
+        text = open_storage(folder or ".").fetch(name).decode("utf-8-sig")
+    except FileNotFoundError:
+        raise NotFoundError(f"patients file {file} does not exist") from None
+    rows = list(csv.DictReader(io.StringIO(text)))
+    if not rows or not {"source_key", "patient"} <= rows[0].keys():
+        raise UsageError(f"patients file {file}: its first line must name the columns source_key and patient")
+    key = _patient_key()
+    if key is None:
+        log.warning("patients file ignored: set %s to a secret, so that ids can be hashed", PATIENT_KEY_VARIABLE)
+        return {}
+    return {row["source_key"]: deidentify.pseudonym(row["patient"], key) for row in rows}
+
+
+def _patient_key() -> bytes | None:
+    value = os.environ.get(PATIENT_KEY_VARIABLE)
+    return value.encode() if value else None
+
+
+@dataclass(slots=True)
+class _Delivery:
+    """One source on its way through a unit: what it became, or why it was set aside."""
+
+    source: Source
+    digest: str
+    record: Record | None = None
+    error: DataError | None = None
+
+
+def run(unit: ConvertUnit) -> Receipt[Converted]:
+    """Read each source, write the segments of the unit and stage its rows; bad data becomes quarantine rows."""
+    archive = open_storage(unit.archive, unit.archive_storage)
+    root = open_storage(unit.root, unit.root_storage)
+    deliveries = _deliveries(archive, unit)
+    records = {d.record.record_id: d.record for d in reversed(deliveries) if d.record is not None}
+    staged = [_stage_segment(root, unit, part) for part in group_records(records.values())]
+    quarantined = tuple(
+        Quarantined(input=name, stage=Stage.CONVERT, reason=delivery.error.reason, message=str(delivery.error))
+        for name, delivery in zip(unit.inputs, deliveries, strict=True)
+        if delivery.error is not None
+    )
+    log.info("unit %s: %d records in %d segments, %d set aside", unit.id, len(records), len(staged), len(quarantined))
+    where = _Where(root=root, archive=unit.archive, run_id=unit.run_id, unit_id=unit.id, seen_at=unit.started_at)
+    return Receipt(
+        unit_id=unit.id,
+        done=len(deliveries) - len(quarantined),
+        quarantined=quarantined,
+        output=Converted(
+            records=tuple(staged),
+            sources=_stage_sources(where, [_source_row(delivery) for delivery in deliveries]),
+            quarantine=_stage_quarantine(where, quarantined),
+        ),
+    )
+
+
+def _deliveries(archive: Storage, unit: ConvertUnit) -> list[_Delivery]:
+    """Read the sources in their order; many at once where each fetch is a round trip over a network."""
+    patients = unit.patients or ("",) * len(unit.sources)
+    pairs = zip(unit.sources, patients, strict=True)
+    if "://" not in archive.url:
+        return [_deliver(archive.fetch, source, patient) for source, patient in pairs]
+    with ThreadPoolExecutor(_FETCHES_AT_ONCE) as pool:
+        return list(pool.map(lambda pair: _deliver(archive.fetch, *pair), pairs))
+
+
+def _deliver(fetch: Fetch, source: Source, patient: str) -> _Delivery:
+    digest = hashlib.sha256()
+
+    def hashed(key: str) -> bytes:
+        data = fetch(key)
+        digest.update(data)
+        return data
+
+    try:
+        record = readers.read(source, hashed, Limits())
+    except DataError as error:
+        return _Delivery(source, digest.hexdigest(), error=error)
+    if patient:
+        record = replace(record, patient=replace(record.patient, patient_id=patient))
+    return _Delivery(source, digest.hexdigest(), record=record)
+
+
+def _stage_segment(root: Storage, unit: ConvertUnit, records: Sequence[Record]) -> publish.Staged:
+    """Write one segment and stage its catalog rows."""
+    ref = write_segment(records, root)
+    rows = {
+        "record_id": [record.record_id for record in records],
+        "patient_id": [record.patient.patient_id or record.record_id for record in records],
+        "segment_digest": ref.digest,
+        "leads": [record.leads for record in records],
+        "source_leads": [record.source_leads for record in records],
+        "rate_hz": [record.rate_hz for record in records],
+        "n_samples": [record.n_samples for record in records],
+        "duration_s": [record.duration_s for record in records],
+        "age": [record.patient.age for record in records],
+        "sex": [record.patient.sex for record in records],
+        "device": [record.patient.device for record in records],
+        "diagnosis_codes": [record.patient.diagnosis_codes for record in records],
+        "notes": [record.notes for record in records],
+        "converted_at": unit.started_at,
+        "run_id": unit.run_id,
+    }
+    partition = {"segment_id": ref.segment_id}
+    return publish.stage(root, "records", rows, run_id=unit.run_id, unit_id=unit.id, partition=partition)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Where:
+    """Where rows about sources go, and the columns they share."""
+
+    root: Storage
+    archive: str
+    run_id: str
+    unit_id: str
+    seen_at: dt.datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _SourceRow:
+    """What the table `sources` remembers of one delivery."""
+
+    key: str
+    version: str
+    digest: str | None
+    record_id: str | None
+    reason: Reason | None
+
+
+def _source_row(delivery: _Delivery) -> _SourceRow:
+    return _SourceRow(
+        key=delivery.source.key,
+        version=delivery.source.version,
+        digest=delivery.digest,
+        record_id=None if delivery.record is None else delivery.record.record_id,
+        reason=None if delivery.error is None else delivery.error.reason,
+    )
+
+
+def _stage_sources(where: _Where, rows: Sequence[_SourceRow]) -> publish.Staged:
+    columns = {
+        "archive": where.archive,
+        "source_key": [row.key for row in rows],
+        "source_version": [row.version for row in rows],
+        "source_digest": [row.digest for row in rows],
+        "record_id": [row.record_id for row in rows],
+        "reason": [row.reason for row in rows],
+        "run_id": where.run_id,
+        "seen_at": where.seen_at,
+    }
+    return publish.stage(where.root, "sources", columns, run_id=where.run_id, unit_id=where.unit_id)
+
+
+def _stage_quarantine(where: _Where, quarantined: Sequence[Quarantined]) -> publish.Staged | None:
+    if not quarantined:
+        return None
+    versions_and_keys = [row.input.partition(":") for row in quarantined]
+    columns = {
+        "stage": Stage.CONVERT,
+        "archive": where.archive,
+        "source_key": [key for _, _, key in versions_and_keys],
+        "source_version": [version for version, _, _ in versions_and_keys],
+        "record_id": None,
+        "reason": [row.reason for row in quarantined],
+        "message": [row.message for row in quarantined],
+        "run_id": where.run_id,
+        "seen_at": where.seen_at,
+    }
+    return publish.stage(where.root, "quarantine", columns, run_id=where.run_id, unit_id=where.unit_id)
+
+
+def finish(config: ConvertConfig, plan: Plan[ConvertUnit], receipts: Iterator[Receipt[Converted]]) -> Summary:
+    """Publish: records, sources and quarantine in one commit each, then the line in `runs`."""
+    archive, root = open_storage(config.archive, config.archive_storage), open_storage(config.root, config.root_storage)
+    records: list[publish.Staged] = []
+    sources: list[publish.Staged] = []
+    quarantine: list[publish.Staged] = []
+    done = set_aside = 0
+    for receipt in receipts:
+        done, set_aside = done + receipt.done, set_aside + len(receipt.quarantined)
+        output = receipt.output or _after_death(root, archive, plan, receipt)
+        records.extend(output.records)
+        sources.append(output.sources)
+        quarantine.extend([output.quarantine] if output.quarantine else [])
+    if sources:
+        publish.add_new(root, records, run_id=plan.run_id)
+        publish.upsert(root, "sources", sources, run_id=plan.run_id)
+        publish.upsert(root, "quarantine", quarantine, run_id=plan.run_id, gone=_mended(root, archive))
+    summary = Summary(
+        verb=CONVERT.name,
+        run_id=plan.run_id,
+        state=RunState.COMPLETED if sources else RunState.NOTHING_NEW,
+        done=done,
+        quarantined=set_aside,
+        already_done=plan.already_done,
+    )
+    runs.log_run(root, config, plan, summary, staged=[*records, *sources, *quarantine])
+    return summary
+
+
+def _mended(root: Storage, archive: Storage) -> list[tuple[object, ...]]:
+    """Find the rows of quarantine whose source has been read since."""
+    set_aside = {
+        row["source_key"]
+        for row in catalog.quarantine(root)
+        if (row["stage"], row["archive"]) == (Stage.CONVERT, archive.url)
+    }
+    read = {row.key for row in catalog.sources(root, archive.url) if row.reason is None} if set_aside else set()
+    return [(Stage.CONVERT.value, archive.url, key, None) for key in sorted(set_aside & read)]
+
+
+def _after_death(root: Storage, archive: Storage, plan: Plan[ConvertUnit], receipt: Receipt[Converted]) -> Converted:
+    """Stage the rows of a unit that killed its worker: all its sources are set aside, and not tried every night."""
+    where = _Where(root=root, archive=archive.url, run_id=plan.run_id, unit_id=receipt.unit_id, seen_at=plan.started_at)
+    rows = []
+    for row in receipt.quarantined:
+        version, _, key = row.input.partition(":")
+        rows.append(_SourceRow(key=key, version=version, digest=None, record_id=None, reason=row.reason))
+    return Converted(
+        records=(), sources=_stage_sources(where, rows), quarantine=_stage_quarantine(where, receipt.quarantined)
+    )
+
+
+CONVERT = Verb(name="convert", plan=plan, run=run, finish=finish)

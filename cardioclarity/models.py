@@ -1,0 +1,247 @@
+"""The model folder: saved whole, loaded only when every byte is right; and which model is champion."""
+
+import hashlib
+import json
+import logging
+import re
+from collections.abc import Iterator, Mapping
+from functools import lru_cache
+from typing import Any, Final
+
+import numpy as np
+import safetensors.numpy
+
+from cardioclarity import ensemble
+from cardioclarity.card import INTENDED_USE, card
+from cardioclarity.detectors.protocol import Arrays
+from cardioclarity.ensemble import Model
+from cardioclarity.errors import CardioClarityError, ConflictError, DamageError, NotFoundError
+from cardioclarity.storage import Storage
+
+log = logging.getLogger(__name__)
+
+FORMAT_VERSION: Final = 1
+
+_WEIGHTS, _CARD, _MODEL = "weights.safetensors", "CARD.md", "model.json"
+_MODEL_ID: Final = re.compile(r"models/([0-9a-f]{32})/model\.json")
+_CHAMPION: Final = re.compile(r"models/champion/(\d{8})\.json")
+_CROWN_ROUNDS: Final = 20
+_LISTED: Final = ("detectors", "records", "patients", "normal_beats", "seed")
+
+
+def save(root: Storage, model: Model, *, facts: Mapping[str, object]) -> str:
+    """Write a model folder; its description comes last, so that a crash leaves nothing that loads.
+
+    Args:
+        root: The deployment.
+        model: What was fitted.
+        facts: What the card tells of the training, JSON-like, with the names that `card` knows.
+
+    Returns:
+        The model's id: the first 32 hexadecimal digits of the sha256 of `model.json`, which holds the sha256 of each
+        other file.
+
+    Raises:
+        StorageError: The store refused.
+    """
+    arrays = model.arrays()
+    weights = _weights(arrays)
+    document: dict[str, Any] = {
+        "format_version": FORMAT_VERSION,
+        "intended_use": INTENDED_USE,
+        "model": model.settings(),
+        "training": _finite(facts),
+        "parameters": _parameters(arrays),
+        "files": {_WEIGHTS: _digest(weights)},
+    }
+    page = card(json.loads(_canonical(document))).encode()
+    document["files"][_CARD] = _digest(page)
+    description = _canonical(document)
+    model_id = _digest(description)[:32]
+    for name, data in ((_WEIGHTS, weights), (_CARD, page), (_MODEL, description)):
+        root.put_new(_key(model_id, name), data)
+    log.info("model %s saved in %s", model_id, root.name)
+    return model_id
+
+
+def load(root: Storage, model_id: str) -> Model:
+    """Load a model; the last few stay in memory.
+
+    Every byte is checked against the id before it is read as anything, and the bytes that were checked are parsed.
+
+    Raises:
+        NotFoundError: No such model; the message lists those that there are.
+        DamageError: A file is missing or differs from its digest.
+        CardioClarityError: A newer version wrote it.
+        StorageError: The store did not answer.
+    """
+    return _load(root, model_id)
+
+
+@lru_cache(maxsize=4)
+def _load(root: Storage, model_id: str) -> Model:
+    document = json.loads(_description(root, model_id))
+    if document["format_version"] > FORMAT_VERSION:
+        raise CardioClarityError(
+            f"model {model_id} has format {document['format_version']}, newer than the {FORMAT_VERSION} that this "
+            f"version of cardioclarity reads; upgrade cardioclarity, or name an older model with --model"
+        )
+    files = {name: _checked(root, model_id, name, digest) for name, digest in document["files"].items()}
+    return ensemble.load(document["model"], safetensors.numpy.load(files[_WEIGHTS]))
+
+
+def champion(root: Storage) -> str | None:
+    """Name the model that is used where none is named: the last one crowned that still exists; None without any."""
+    for _, entry in sorted(_crowned(root), key=lambda numbered: numbered[0], reverse=True):
+        try:
+            root.fetch(_key(entry["model_id"], _MODEL))
+        except FileNotFoundError:
+            continue
+        return str(entry["model_id"])
+    return None
+
+
+def crown(root: Storage, model_id: str, *, chosen_by: str, run_id: str) -> int:
+    """Make a model the champion; the earlier ones stay in the history. Doing it again in the same run changes nothing.
+
+    Args:
+        root: The deployment.
+        model_id: A model of it.
+        chosen_by: Who or what chose it, such as ``train``.
+        run_id: The run that chose it.
+
+    Returns:
+        The number of the entry in the history.
+
+    Raises:
+        NotFoundError: No such model.
+        DamageError: Its description is damaged.
+        ConflictError: Others kept crowning theirs first.
+    """
+    digest = _digest(_description(root, model_id))
+    for _ in range(_CROWN_ROUNDS):
+        for number, entry in _crowned(root):
+            if (entry["model_id"], entry.get("run_id")) == (model_id, run_id):
+                return number
+        entry = {"model_id": model_id, "model_digest": digest, "previous": champion(root)}
+        number = max(_numbers(root), default=0) + 1
+        try:
+            root.put_new(_champion_key(number), _canonical(entry | {"chosen_by": chosen_by, "run_id": run_id}))
+        except ConflictError:
+            continue  # another run took the number: look at the history again
+        return number
+    raise ConflictError(f"{root.name}: {_CROWN_ROUNDS} other runs crowned a champion first; run it again")
+
+
+def list_models(root: Storage) -> list[dict[str, Any]]:
+    """List the models of a root by id.
+
+    Returns:
+        Per model: `model_id`; `champion` and `damaged` as bool; `detectors`, `records`, `patients`, `normal_beats` and
+        `seed`, None where the model does not tell.
+    """
+    chosen = champion(root)
+    listed = []
+    for model_id in _known(root):
+        try:
+            description, damaged = json.loads(_description(root, model_id)), False
+        except DamageError:
+            description, damaged = {}, True
+        told = description.get("model", {}) | description.get("training", {})
+        row = {"model_id": model_id, "champion": model_id == chosen, "damaged": damaged}
+        listed.append(row | {name: told.get(name) for name in _LISTED})
+    return listed
+
+
+def _weights(arrays: Arrays) -> bytes:
+    """Pack arrays of any layout; safetensors would store a transposed one in the order of its memory."""
+    return safetensors.numpy.save({name: np.array(value, order="C") for name, value in arrays.items()})
+
+
+def _parameters(arrays: Arrays) -> dict[str, int]:
+    """Count the numbers that each member learned; an array is named ``member.<member>.<array>``."""
+    sizes: dict[str, int] = {}
+    for name, array in sorted(arrays.items()):
+        kind, owner, _ = name.split(".", 2)
+        if kind == "member" and array.dtype.kind == "f":
+            sizes[owner] = sizes.get(owner, 0) + array.size
+    return sizes
+
+
+def _description(root: Storage, model_id: str) -> bytes:
+    """Fetch `model.json` and check that it is the one that the id names."""
+    known = _known(root)
+    if model_id not in known:
+        there = ", ".join(known) or "none; make one with: cardioclarity train"
+        raise NotFoundError(f"{root.name} has no model {model_id[:40]!r}; there are: {there}")
+    description = root.fetch(_key(model_id, _MODEL))
+    if _digest(description)[:32] != model_id:
+        raise DamageError(f"{root.name}: model.json of model {model_id} is damaged; restore it or train again")
+    return description
+
+
+def _checked(root: Storage, model_id: str, name: str, digest: str) -> bytes:
+    try:
+        data = root.fetch(_key(model_id, name))
+    except FileNotFoundError:
+        raise DamageError(f"{root.name}: {name} of model {model_id} is lost; restore it or train again") from None
+    if _digest(data) != digest:
+        raise DamageError(f"{root.name}: {name} of model {model_id} is damaged; restore it or train again")
+    return data
+
+
+def _known(root: Storage) -> list[str]:
+    return [found[1] for listed in root.list("models/") if (found := _MODEL_ID.fullmatch(listed.key))]
+
+
+def _numbers(root: Storage) -> Iterator[int]:
+    """Numbers in the champion's history, whatever their files hold."""
+    for listed in root.list("models/champion/"):
+        if found := _CHAMPION.fullmatch(listed.key):
+            yield int(found[1])
+
+
+def _crowned(root: Storage) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Give the entries of the champion's history that can be read, oldest first."""
+    for number in _numbers(root):
+        try:
+            entry = json.loads(root.fetch(_champion_key(number)))
+        except (FileNotFoundError, ValueError):
+            entry = None
+        if isinstance(entry, dict) and re.fullmatch(r"[0-9a-f]{32}", str(entry.get("model_id"))):
+            yield number, entry
+        else:
+            log.warning("%s: %s cannot be read and is passed over", root.name, _champion_key(number))
+
+
+def _key(model_id: str, name: str) -> str:
+    return f"models/{model_id}/{name}"
+
+
+def _champion_key(number: int) -> str:
+    return f"models/champion/{number:08d}.json"
+
+
+def _digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def _canonical(document: Mapping[str, object]) -> bytes:
+    return json.dumps(document, sort_keys=True, separators=(",", ":"), allow_nan=False, default=_plain).encode()
+
+
+def _plain(value: object) -> object:
+    """Turn numpy's numbers and arrays into Python's."""
+    assert isinstance(value, (np.generic, np.ndarray)), type(value)
+    return value.tolist()
+
+
+def _finite(value: Any) -> Any:  # noqa: ANN401 - JSON has no type
+    """Replace what is no number by null: in a card it was not measured."""
+    if isinstance(value, Mapping):
+        return {str(name): _finite(item) for name, item in value.items()}
+    if isinstance(value, (list, tuple, np.ndarray)):
+        return [_finite(item) for item in value]
+    if isinstance(value, (float, np.floating)):
+        return float(value) if np.isfinite(value) else None
+    return value

@@ -1,0 +1,240 @@
+"""train: normal beats of the catalog → a fitted, calibrated model."""
+
+import datetime as dt
+import hashlib
+import io
+import logging
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+import numpy as np
+
+from cardioclarity import ensemble, models, references
+from cardioclarity.cohort import Candidate, choose_normals, draw, normals, split_by_patient
+from cardioclarity.config import StorageOptions, TrainConfig
+from cardioclarity.errors import NotFoundError
+from cardioclarity.examples import Examples, Recipe, prepare
+from cardioclarity.record import Record
+from cardioclarity.segments.read import read as read_segment
+from cardioclarity.storage import Storage, open_storage
+from cardioclarity.tables import catalog, runs
+from cardioclarity.vocabulary import Stage
+from cardioclarity.work import Plan, Receipt, RunState, Summary, Verb, new_run_id
+
+log = logging.getLogger(__name__)
+
+SINUS_RHYTHM_CODES = frozenset({"sct:426783006", "scp:NORM"})
+"""A record that carries one of these and nothing else is normal throughout."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainUnit:
+    """The chosen records of one segment.
+
+    Attributes:
+        id: The segment.
+        digest: Its manifest's digest.
+        root: URL of the root.
+        root_storage: How to reach it.
+        run_id: The run.
+        record_ids: The records to prepare.
+        minutes_per_record: How much of each.
+        recipe: How to prepare them.
+        stage: Where a unit that dies is filed.
+    """
+
+    id: str
+    digest: str
+    root: str
+    root_storage: StorageOptions
+    run_id: str
+    record_ids: tuple[str, ...] = field(repr=False)
+    minutes_per_record: float
+    recipe: Recipe
+    stage: Stage = Stage.SCORE
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """The record ids."""
+        return self.record_ids
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prepared:
+    """Where the examples of a unit lie, staged as plain arrays."""
+
+    key: str
+    recipe: Recipe
+
+
+def plan(config: TrainConfig) -> Plan[TrainUnit]:
+    """Draw the records to train on from the catalog, by the seed.
+
+    Raises:
+        NotFoundError: There is no such root, or its catalog is empty.
+    """
+    root = open_storage(config.root, config.root_storage)
+    catalog.require_root(root)
+    ensemble.check_names(config.detectors)
+    records = catalog.records(root)
+    if not records:
+        raise NotFoundError(
+            f"root {root.name} holds no record yet; run: cardioclarity convert ARCHIVE --root {root.name}"
+        )
+    run_id, started_at = new_run_id(), dt.datetime.now(dt.UTC)
+    chosen = sorted(records, key=lambda record: draw(config.seed, record.record_id))[: config.max_records]
+    two_leads = sum(len(record.leads) >= 2 for record in chosen) * 2 >= len(chosen)
+    recipe = Recipe(n_leads=2 if two_leads else 1)
+    by_segment: dict[tuple[str, str], list[str]] = {}
+    for record in sorted(chosen, key=lambda record: record.record_id):
+        by_segment.setdefault((record.segment_id, record.segment_digest), []).append(record.record_id)
+    units = [
+        TrainUnit(
+            id=segment_id,
+            digest=digest,
+            root=root.url,
+            root_storage=config.root_storage,
+            run_id=run_id,
+            record_ids=tuple(record_ids),
+            minutes_per_record=config.minutes_per_record,
+            recipe=recipe,
+        )
+        for (segment_id, digest), record_ids in sorted(by_segment.items())
+    ]
+    return Plan(run_id=run_id, started_at=started_at, already_done=0, units=units, expected_units=len(units))
+
+
+def run(unit: TrainUnit) -> Receipt[Prepared]:
+    """Prepare the records of one segment and stage their examples where no reader looks."""
+    root = open_storage(unit.root, unit.root_storage)
+    arrays: dict[str, np.ndarray[Any, Any]] = {}
+    read = read_segment(root, unit.id, digest=unit.digest, only=unit.record_ids)
+    for row, (_, record) in enumerate(read):
+        arrays |= {f"{row}.{name}": array for name, array in _packed(record.head(60 * unit.minutes_per_record), unit)}
+    buffer = io.BytesIO()
+    np.savez(buffer, allow_pickle=False, **arrays)
+    key = f"models/staged-{unit.run_id}-{unit.id}.npz"
+    root.put_new(key, buffer.getvalue())
+    log.info("unit %s: %d records prepared", unit.id, len(unit.record_ids))
+    return Receipt(unit_id=unit.id, done=len(unit.record_ids), output=Prepared(key=key, recipe=unit.recipe))
+
+
+def _packed(record: Record, unit: TrainUnit) -> Iterator[tuple[str, np.ndarray[Any, Any]]]:
+    """Name the arrays of one prepared record: the fields of Examples and what the annotations call normal."""
+    examples = prepare(record, unit.recipe)
+    for item in fields(Examples):
+        yield item.name, np.asarray(getattr(examples, item.name))
+    rate_hz, annotations = record.rate_hz, record.annotations
+    yield "normal_beats", references.normal_beats(examples.rpeaks, annotations, rate_hz=rate_hz)
+    starts, n_samples = examples.window_start, record.n_samples
+    yield (
+        "normal_windows",
+        references.normal_windows(starts, annotations, n_samples=n_samples, rate_hz=rate_hz),
+    )
+
+
+def finish(config: TrainConfig, plan: Plan[TrainUnit], receipts: Iterator[Receipt[Prepared]]) -> Summary:
+    """Fit, calibrate and save the model; it becomes champion where the root has none, or where asked."""
+    root = open_storage(config.root, config.root_storage)
+    outputs: list[Prepared] = []
+    done = set_aside = 0
+    for receipt in receipts:
+        done, set_aside = done + receipt.done, set_aside + len(receipt.quarantined)
+        outputs.extend([receipt.output] if receipt.output else [])
+    model_id, warnings = _fit_and_save(root, config, outputs)
+    if config.champion or models.champion(root) is None:
+        models.crown(root, model_id, chosen_by="train", run_id=plan.run_id)
+    for output in outputs:
+        root.delete(output.key)
+    summary = Summary(
+        verb=TRAIN.name,
+        run_id=plan.run_id,
+        state=RunState.COMPLETED,
+        done=done,
+        quarantined=set_aside,
+        already_done=0,
+        model_id=model_id,
+        champion=models.champion(root),
+        warnings=warnings,
+    )
+    runs.log_run(root, config, plan, summary)
+    return summary
+
+
+def _fit_and_save(root: Storage, config: TrainConfig, outputs: Sequence[Prepared]) -> tuple[str, tuple[str, ...]]:
+    candidates, choice_warnings = choose_normals(_load(root, outputs))
+    groups, split_warnings = split_by_patient(candidates, seed=config.seed)
+    warnings = (*choice_warnings, *split_warnings)
+    for warning in warnings:
+        log.warning("%s", warning)
+    model = ensemble.fit(
+        normals(groups["fitting"]),
+        normals(groups["stopping"]),
+        normals(groups["calibrating"]),
+        calibration_patients=[candidate.patient_id for candidate in groups["calibrating"]],
+        recipe=outputs[0].recipe,
+        detectors=config.detectors,
+        seed=config.seed,
+    )
+    return models.save(root, model, facts=_facts(config, groups, warnings)), warnings
+
+
+def _load(root: Storage, outputs: Sequence[Prepared]) -> list[Candidate]:
+    """Read the staged examples back and join what the catalog knows of each record."""
+    known = {record.record_id: record for record in catalog.records(root)}
+    candidates: list[Candidate] = []
+    for output in sorted(outputs, key=lambda output: output.key):
+        with np.load(io.BytesIO(root.fetch(output.key)), allow_pickle=False) as arrays:
+            n_rows = sum(name.endswith(".record_id") for name in arrays.files)
+            candidates.extend(_unpacked(arrays, f"{row}.", known) for row in range(n_rows))
+    return candidates
+
+
+def _unpacked(
+    arrays: Mapping[str, np.ndarray[Any, Any]], prefix: str, known: Mapping[str, catalog.CatalogRecord]
+) -> Candidate:
+    plain: dict[str, Any] = {item.name: arrays[prefix + item.name] for item in fields(Examples)}
+    for name in ("record_id", "rate_hz", "n_samples", "adapted"):
+        plain[name] = plain[name].item()
+    examples = Examples(**(plain | {"leads": tuple(plain["leads"].tolist())}))
+    record = known[examples.record_id]
+    return Candidate(
+        patient_id=record.patient_id or record.record_id,
+        examples=examples,
+        beats=arrays[prefix + "normal_beats"],
+        windows=arrays[prefix + "normal_windows"],
+        sinus_rhythm=len(record.diagnosis_codes) == 1 and set(record.diagnosis_codes) <= SINUS_RHYTHM_CODES,
+    )
+
+
+def _facts(
+    config: TrainConfig, groups: Mapping[str, Sequence[Candidate]], warnings: Sequence[str]
+) -> dict[str, object]:
+    """State what the model learned from, for its card."""
+    used = {candidate.examples.record_id: candidate for group in groups.values() for candidate in group}
+    examples = [candidate.examples for candidate in used.values()]
+    return {
+        "seed": config.seed,
+        "records": len(used),
+        "patients": len({candidate.patient_id for candidate in used.values()}),
+        "hours": round(math.fsum(item.n_samples / item.rate_hz for item in examples) / 3600, 3),
+        "normal_beats": int(sum(candidate.beats.sum() for candidate in used.values())),
+        "leads": sorted({lead for item in examples for lead in item.leads}),
+        "rates_hz": sorted({item.rate_hz for item in examples}),
+        "fingerprint": hashlib.sha256("\n".join(sorted(used)).encode()).hexdigest(),
+        "groups": {
+            group: {
+                "patients": len({candidate.patient_id for candidate in members}),
+                "records": len(members),
+                "normal_beats": int(sum(candidate.beats.sum() for candidate in members)),
+            }
+            for group, members in groups.items()
+        },
+        "warnings": list(warnings),
+        "versions": runs.versions(),
+    }
+
+
+TRAIN = Verb(name="train", plan=plan, run=run, finish=finish)

@@ -1,0 +1,57 @@
+"""The flow `backfill`: an archive in bounded batches, each converted, scored and published before the next."""
+
+from prefect import flow
+from prefect.client.schemas.objects import State
+
+from cardioclarity.config import ConvertConfig, ParallelConfig, ScoreConfig, StorageOptions
+from cardioclarity.convert import CONVERT
+from cardioclarity.score import SCORE
+from cardioclarity.work import RunState
+from flows import steps
+
+
+@flow(name="backfill", persist_result=False, retries=0)
+def backfill(  # noqa: PLR0913, PLR0917 - Prefect shows one form field per parameter
+    archive: str,
+    root: str,
+    batch_records: int = 1000,
+    anon: bool = False,  # noqa: FBT001, FBT002
+    model: str | None = None,
+    alarms_per_hour: float = 1.0,
+    rhythm_alarms_per_hour: float = 1.0 / 24,
+    workers: int | None = None,
+    scheduler: str | None = None,
+) -> State[None]:
+    """Convert and score an archive batch by batch; stopped at any point, the next start goes on where it was.
+
+    What is left to do is the difference between the listing and the tables, so there is no state to lose.
+
+    Args:
+        archive: URL or absolute folder of the ECG files; a prefix of a larger archive will do.
+        root: URL or absolute folder of the deployment; it needs a champion model, or `model`.
+        batch_records: Records per batch.
+        anon: Read the archive, a public bucket, without credentials.
+        model: Id of the model; the champion without.
+        alarms_per_hour: Accepted false alarms of the beat head per hour of normal ECG.
+        rhythm_alarms_per_hour: The same for the rhythm head.
+        workers: Local worker processes; 0 works in the flow's process.
+        scheduler: Address of a running Dask scheduler.
+    """
+    archive, root = steps.absolute(archive, "archive"), steps.absolute(root, "root")
+    where = ParallelConfig(workers=workers, scheduler=scheduler)
+    converting = ConvertConfig(
+        archive=archive, root=root, archive_storage=StorageOptions(anon=anon), max_records=batch_records
+    )
+    scoring = ScoreConfig(
+        root=root, model=model, alarms_per_hour=alarms_per_hour, rhythm_alarms_per_hour=rhythm_alarms_per_hour
+    )
+    batches = []
+    while True:
+        converted = steps.drive(CONVERT, converting, where)
+        batches += [converted, steps.drive(SCORE, scoring, where)]
+        if converted.state == RunState.NOTHING_NEW:
+            return steps.ended(*batches)
+
+
+if __name__ == "__main__":
+    steps.command_line(backfill)

@@ -1,0 +1,40 @@
+"""The flow `convert`: an archive into the root; only what is new."""
+
+from prefect import flow
+from prefect.client.schemas.objects import State
+
+from cardioclarity.config import ConvertConfig, ParallelConfig, StorageOptions
+from cardioclarity.convert import CONVERT
+from flows import steps
+
+
+@flow(name="convert", persist_result=False, retries=0)
+def convert(
+    archive: str,
+    root: str,
+    anon: bool = False,  # noqa: FBT001, FBT002
+    retry_quarantined: bool = False,  # noqa: FBT001, FBT002
+    workers: int | None = None,
+    scheduler: str | None = None,
+) -> State[None]:
+    """Read an archive into the root; only what is new.
+
+    Args:
+        archive: URL or absolute folder of the ECG files.
+        root: URL or absolute folder of the deployment.
+        anon: Read the archive, a public bucket, without credentials.
+        retry_quarantined: Try again what was set aside and has not changed since.
+        workers: Local worker processes; 0 works in the flow's process.
+        scheduler: Address of a running Dask scheduler.
+    """
+    config = ConvertConfig(
+        archive=steps.absolute(archive, "archive"),
+        root=steps.absolute(root, "root"),
+        archive_storage=StorageOptions(anon=anon),
+        retry_quarantined=retry_quarantined,
+    )
+    return steps.ended(steps.drive(CONVERT, config, ParallelConfig(workers=workers, scheduler=scheduler)))
+
+
+if __name__ == "__main__":
+    steps.command_line(convert)

@@ -1,0 +1,52 @@
+"""The flow `nightly`: convert what is new, score what is new, write the page."""
+
+from prefect import flow, task
+from prefect.client.schemas.objects import State
+
+from cardioclarity.config import ConvertConfig, ParallelConfig, ReportConfig, ScoreConfig, StorageOptions
+from cardioclarity.convert import CONVERT
+from cardioclarity.report import report
+from cardioclarity.score import SCORE
+from cardioclarity.work import RunState
+from flows import steps
+
+
+@flow(name="nightly", persist_result=False, retries=0)
+def nightly(  # noqa: PLR0913, PLR0917 - Prefect shows one form field per parameter
+    archive: str,
+    root: str,
+    anon: bool = False,  # noqa: FBT001, FBT002
+    model: str | None = None,
+    alarms_per_hour: float = 1.0,
+    rhythm_alarms_per_hour: float = 1.0 / 24,
+    workers: int | None = None,
+    scheduler: str | None = None,
+) -> State[None]:
+    """Convert what is new in the archive, score what is new in the root, and write the page.
+
+    Args:
+        archive: URL or absolute folder of the ECG files.
+        root: URL or absolute folder of the deployment.
+        anon: Read the archive, a public bucket, without credentials.
+        model: Id of the model; the champion without.
+        alarms_per_hour: Accepted false alarms of the beat head per hour of normal ECG.
+        rhythm_alarms_per_hour: The same for the rhythm head.
+        workers: Local worker processes; 0 works in the flow's process.
+        scheduler: Address of a running Dask scheduler.
+    """
+    archive, root = steps.absolute(archive, "archive"), steps.absolute(root, "root")
+    where = ParallelConfig(workers=workers, scheduler=scheduler)
+    converting = ConvertConfig(archive=archive, root=root, archive_storage=StorageOptions(anon=anon))
+    scoring = ScoreConfig(
+        root=root, model=model, alarms_per_hour=alarms_per_hour, rhythm_alarms_per_hour=rhythm_alarms_per_hour
+    )
+    converted = steps.drive(CONVERT, converting, where)
+    scored = steps.drive(SCORE, scoring, where)
+    if scored.state == RunState.COMPLETED:
+        page = task(name="report", **steps.PLAIN)(report)(ReportConfig(root=root, run=scored.run_id))
+        steps.leave_link(page.path)
+    return steps.ended(converted, scored)
+
+
+if __name__ == "__main__":
+    steps.command_line(nightly)

@@ -1,0 +1,49 @@
+"""The flow `score`: what the model has not scored yet."""
+
+from prefect import flow
+from prefect.client.schemas.objects import State
+
+from cardioclarity.config import ParallelConfig, ScoreConfig
+from cardioclarity.score import SCORE
+from flows import steps
+
+
+@flow(name="score", persist_result=False, retries=0)
+def score(  # noqa: PLR0913, PLR0917 - Prefect shows one form field per parameter
+    root: str,
+    model: str | None = None,
+    alarms_per_hour: float = 1.0,
+    rhythm_alarms_per_hour: float = 1.0 / 24,
+    tachycardia_bpm: float = 100.0,
+    bradycardia_bpm: float = 50.0,
+    pause_s: float = 2.0,
+    workers: int | None = None,
+    scheduler: str | None = None,
+) -> State[None]:
+    """Score what is new and publish; where only a level or limit changed, stored evidence is judged again.
+
+    Args:
+        root: URL or absolute folder of the deployment.
+        model: Id of the model; the champion without.
+        alarms_per_hour: Accepted false alarms of the beat head per hour of normal ECG.
+        rhythm_alarms_per_hour: The same for the rhythm head.
+        tachycardia_bpm: A 10-s window whose mean rate is above is tachycardia.
+        bradycardia_bpm: A 10-s window whose mean rate is below is bradycardia.
+        pause_s: An RR interval of at least this length is a pause.
+        workers: Local worker processes; 0 works in the flow's process.
+        scheduler: Address of a running Dask scheduler.
+    """
+    config = ScoreConfig(
+        root=steps.absolute(root, "root"),
+        model=model,
+        alarms_per_hour=alarms_per_hour,
+        rhythm_alarms_per_hour=rhythm_alarms_per_hour,
+        tachycardia_bpm=tachycardia_bpm,
+        bradycardia_bpm=bradycardia_bpm,
+        pause_s=pause_s,
+    )
+    return steps.ended(steps.drive(SCORE, config, ParallelConfig(workers=workers, scheduler=scheduler)))
+
+
+if __name__ == "__main__":
+    steps.command_line(score)

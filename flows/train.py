@@ -1,0 +1,43 @@
+"""The flow `train`: a model from the normal beats of the root."""
+
+from prefect import flow
+from prefect.client.schemas.objects import State
+
+from cardioclarity.config import ParallelConfig, TrainConfig
+from cardioclarity.train import TRAIN
+from flows import steps
+
+
+@flow(name="train", persist_result=False, retries=0)
+def train(  # noqa: PLR0913, PLR0917 - Prefect shows one form field per parameter
+    root: str,
+    detector: tuple[str, ...] = (),
+    seed: int = 0,
+    champion: bool = False,  # noqa: FBT001, FBT002
+    max_records: int = 2000,
+    workers: int | None = None,
+    scheduler: str | None = None,
+) -> State[None]:
+    """Fit and calibrate a model; it becomes champion where the root has none, or where asked.
+
+    Args:
+        root: URL or absolute folder of the deployment.
+        detector: Names of the detectors to fit; the default ensemble without.
+        seed: Makes the fit repeatable on a CPU.
+        champion: Make it the champion even where the root has one.
+        max_records: Train on at most so many records, drawn by the seed.
+        workers: Local worker processes that prepare the records; 0 works in the flow's process.
+        scheduler: Address of a running Dask scheduler.
+    """
+    config = TrainConfig(
+        root=steps.absolute(root, "root"),
+        detectors=tuple(detector),
+        seed=seed,
+        champion=champion,
+        max_records=max_records,
+    )
+    return steps.ended(steps.drive(TRAIN, config, ParallelConfig(workers=workers, scheduler=scheduler)))
+
+
+if __name__ == "__main__":
+    steps.command_line(train)

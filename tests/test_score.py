@@ -1,0 +1,185 @@
+"""Scores are published once, judged again without signals, and the same wherever the units ran."""
+
+import shutil
+
+import deltalake
+import numpy as np
+import pytest
+import roots
+
+from cardioclarity import parallel
+from cardioclarity.config import ParallelConfig, ScoreConfig
+from cardioclarity.errors import DamageError, NotFoundError
+from cardioclarity.score import SCORE
+from cardioclarity.storage import open_storage
+from cardioclarity.tables import catalog
+from cardioclarity.vocabulary import Head, State
+from cardioclarity.work import RunState, drive
+
+LINEAGE = ("run_id", "evidence_run_id", "scored_at", "seen_at")
+
+
+@pytest.fixture(scope="module")
+def scored(tmp_path_factory):
+    return roots.scored(tmp_path_factory.getbasetemp())
+
+
+@pytest.fixture
+def root(scored, tmp_path):
+    return shutil.copytree(scored, tmp_path / "root")
+
+
+@pytest.fixture
+def unscored(root):
+    """A root with records and a model, and no scores yet."""
+    for table in ("scores", "events", "beats"):
+        shutil.rmtree(root / "tables" / table)
+    from cardioclarity.tables import publish
+
+    publish.create_tables(open_storage(str(root)))
+    return root
+
+
+def score(root, mapper=map, **settings):
+    return drive(SCORE, ScoreConfig(root=str(root), **settings), mapper)
+
+
+def rows(root, name):
+    table = deltalake.DeltaTable(str(root / "tables" / name)).to_pyarrow_table()
+    kept = [column for column in table.column_names if column not in LINEAGE]
+    return sorted(map(repr, table.select(kept).to_pylist()))
+
+
+def test_a_second_run_has_nothing_to_do(root):
+    before = {name: rows(root, name) for name in ("scores", "events", "beats")}
+
+    summary = score(root)
+
+    assert (summary.state, summary.done) == (RunState.NOTHING_NEW, 0)
+    assert summary.inputs == summary.already_done > 0
+    assert {name: rows(root, name) for name in before} == before
+
+
+def test_every_record_has_the_four_heads_in_the_four_states(root):
+    found = catalog.scores(open_storage(str(root)), model_id=score(root).model_id)
+
+    heads = {}
+    for row in found:
+        heads.setdefault(row["record_id"], []).append(row["head"])
+    assert all(sorted(of_one) == sorted(Head) for of_one in heads.values())
+    assert {row["state"] for row in found} <= set(State)
+
+
+def test_another_level_judges_the_stored_evidence_again_and_reads_no_signal(root):
+    evidence = rows(root, "beats")
+    n_before = len(rows(root, "events"))
+    shutil.rmtree(next((root / "segments").glob("*.zarr")))
+
+    summary = score(root, alarms_per_hour=500.0)
+
+    assert summary.state == RunState.COMPLETED
+    assert rows(root, "beats") == evidence
+    assert summary.events[Head.BEAT] > 0
+    assert len(rows(root, "events")) > n_before
+
+
+def test_the_level_asked_for_first_gives_the_first_events_again(root):
+    before = {name: rows(root, name) for name in ("scores", "events", "beats")}
+
+    score(root, alarms_per_hour=500.0)
+    assert rows(root, "events") != before["events"]
+    score(root)
+
+    assert {name: rows(root, name) for name in before} == before
+
+
+def test_another_rate_limit_changes_the_rate_events_alone(root):
+    model_id = score(root).model_id
+    before = catalog.events(open_storage(str(root)), model_id=model_id)
+
+    score(root, tachycardia_bpm=60.0)
+
+    after = catalog.events(open_storage(str(root)), model_id=model_id)
+
+    def others(events):
+        return sorted(event["event_id"] for event in events if event["kind"] != Head.RATE)
+
+    assert others(after) == others(before)
+    assert sum(event["label"] == "tachycardia" for event in after) > sum(
+        event["label"] == "tachycardia" for event in before
+    )
+
+
+@pytest.mark.service
+def test_inline_workers_and_a_running_scheduler_give_equal_rows(unscored, tmp_path):
+    found = []
+    for name, where in (("inline", ParallelConfig(workers=0)), ("workers", ParallelConfig(workers=2))):
+        root = shutil.copytree(unscored, tmp_path / name)
+        with parallel.mapper(where) as mapper:
+            score(root, mapper)
+        found.append([rows(root, table) for table in ("scores", "events", "beats")])
+    from distributed import LocalCluster
+
+    with LocalCluster(n_workers=1, threads_per_worker=1, host="127.0.0.1", dashboard_address=None) as cluster:
+        root = shutil.copytree(unscored, tmp_path / "scheduler")
+        with parallel.mapper(ParallelConfig(scheduler=cluster.scheduler_address)) as mapper:
+            score(root, mapper)
+        found.append([rows(root, table) for table in ("scores", "events", "beats")])
+
+    assert found[0] == found[1] == found[2]
+    assert all(found[0])
+
+
+def test_damaged_signal_is_never_scored(unscored):
+    shard = max((unscored / "segments").rglob("c/*/*/*"), key=lambda path: path.stat().st_size)
+    data = bytearray(shard.read_bytes())
+    data[len(data) // 2] ^= 1
+    shard.write_bytes(bytes(data))
+
+    with pytest.raises(DamageError):
+        score(unscored)
+    assert rows(unscored, "scores") == []
+
+
+def test_a_run_that_was_overtaken_ends_superseded_and_doubles_nothing(unscored):
+    config = ScoreConfig(root=str(unscored))
+    late = SCORE.plan(config)
+    score(unscored)
+    before = {name: rows(unscored, name) for name in ("scores", "events", "beats")}
+
+    summary = SCORE.finish(config, late, (SCORE.run(unit) for unit in late.units))
+
+    assert summary.state == RunState.SUPERSEDED
+    assert {name: rows(unscored, name) for name in before} == before
+
+
+def test_a_flat_line_is_never_normal(root):
+    storage = open_storage(str(root))
+    model_id = score(root).model_id
+    ill = max(catalog.records(storage), key=lambda record: record.duration_s)
+    labels = {e["label"] for e in catalog.events(storage, model_id=model_id) if e["record_id"] == ill.record_id}
+    verdicts = {v["head"]: v for v in catalog.scores(storage, model_id=model_id) if v["record_id"] == ill.record_id}
+
+    assert {"flat line", "pause"} <= labels
+    assert verdicts[Head.QUALITY]["state"] == State.ANOMALOUS
+    assert verdicts[Head.BEAT]["coverage"] < 0.95
+
+
+def test_events_lie_in_their_record_and_in_their_seconds(root):
+    storage = open_storage(str(root))
+    records = {record.record_id: record for record in catalog.records(storage)}
+
+    for event in catalog.events(storage, model_id=score(root).model_id):
+        record = records[event["record_id"]]
+        assert 0 <= event["start_sample"] < event["end_sample"] <= record.n_samples
+        np.testing.assert_allclose(event["start_s"] * record.rate_hz, event["start_sample"])
+
+
+def test_an_unknown_model_and_a_missing_champion_say_what_there_is(root):
+    with pytest.raises(NotFoundError, match="there are"):
+        score(root, model="f" * 32)
+    shutil.rmtree(root / "models" / "champion")
+    with pytest.raises(NotFoundError, match="cardioclarity train"):
+        score(root)
+    with pytest.raises(NotFoundError, match="cardioclarity convert"):
+        score(root / "nowhere")
