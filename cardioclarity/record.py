@@ -123,8 +123,8 @@ class Record:
 def content_id(*, signal: Samples, rate_hz: float, leads: tuple[str, ...], salt: str) -> str:
     """Name a recording by its content, so that a second delivery, a new file name or format gives the same id.
 
-    The digest runs over the rate and, lead by lead in canonical order, the samples as little-endian int32. Leads that
-    are computed from I and II take no part where both are there.
+    The digest runs over the rate and, lead by lead in canonical order, the samples as little-endian int16, or int32
+    where they need it. Leads that are computed from I and II take no part where both are there.
 
     Args:
         signal: (lead, sample), in canonical lead order.
@@ -142,8 +142,17 @@ def content_id(*, signal: Samples, rate_hz: float, leads: tuple[str, ...], salt:
         if lead in skip:
             continue
         digest.update(f"|{lead}|{len(row)}|".encode())
-        digest.update(np.ascontiguousarray(row, "<i4").data)
+        digest.update(np.ascontiguousarray(_narrow(row)).data)
         constant = constant and (len(row) == 0 or bool((row == row[0]).all()))
     if constant:
         digest.update(f"|{salt}".encode())
     return digest.hexdigest()[:32]
+
+
+def _narrow(row: Samples) -> Samples:
+    """Hold a row in the fewest bytes, so that equal samples give equal bytes whatever their source's width was."""
+    if row.dtype == np.int16:
+        return row.astype("<i2", copy=False)
+    missing = row == np.iinfo(row.dtype).min
+    fits = bool((missing | (np.abs(row) <= np.iinfo(np.int16).max)).all())
+    return np.where(missing, np.iinfo(np.int16).min, row).astype("<i2") if fits else row.astype("<i4", copy=False)

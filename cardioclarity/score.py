@@ -100,6 +100,7 @@ def plan(config: ScoreConfig) -> Plan[ScoreUnit]:
         units=units,
         expected_units=len(units),
         model_id=model_id,
+        is_light=all(unit.evidence_run_id is not None for unit in units),
     )
 
 

@@ -17,7 +17,7 @@ from cardioclarity.examples import Examples
 
 UNUSUAL = (40, 61, 80)
 DENSE = replace(dense(), settings=Settings(epochs=12))
-CONV = replace(convolutional(), settings=Settings(epochs=4))
+CONV = replace(convolutional(), settings=Settings(epochs=15))
 BOTH = pytest.mark.parametrize("name", ["dense", "conv"])
 
 
@@ -46,6 +46,14 @@ def test_a_beat_unlike_the_normal_ones_scores_higher_than_all_of_them(fitted, na
     near = {other + step for other in UNUSUAL for step in (-1, 0, 1)}  # the long window sees the neighbours
     normal = [beat for beat in np.flatnonzero(seen.whole) if beat not in near]
     assert scores[list(UNUSUAL)].min() > scores[normal].max()
+
+
+@BOTH
+def test_a_normal_beat_of_an_unseen_patient_is_drawn_with_less_than_half_its_energy_missing(fitted, name):
+    seen = examples(seed=77)
+    window = seen.beats[:, :1] if name == "dense" else seen.long
+    energy = np.square(window).mean(axis=(1, 2))
+    assert (fitted[name].score(seen) < np.log(energy / 2))[seen.whole].all()
 
 
 @BOTH

@@ -8,7 +8,6 @@ from hypothesis import strategies as st
 
 from cardioclarity import readers
 from cardioclarity.errors import DataError, LimitExceededError, UnreadableFileError
-from cardioclarity.readers.deidentify import pseudonym
 from cardioclarity.readers.protocol import Limits
 from cardioclarity.vocabulary import LEAD_ORDER, LEADS, Reason
 
@@ -130,16 +129,3 @@ def test_any_mutant_of_any_file_gives_a_record_or_a_data_error(name, data):
 
     assert record.n_samples > 0
     assert np.isfinite(record.gain).all()
-
-
-@every_format
-def test_a_patient_is_named_only_where_both_id_and_key_are_given(name):
-    files = SAMPLES[name]()
-
-    ids = [
-        read(files, **options).patient.patient_id
-        for options in ({}, {"patient": "4711"}, {"key": b"k"}, {"patient": "4711", "key": b"k"})
-    ]
-
-    assert ids[:3] == [None] * 3
-    assert ids[3] == pseudonym("4711", b"k")

@@ -58,6 +58,16 @@ def test_the_width_of_the_integers_does_not_change_the_id(signal):
     assert content_id(signal=signal.astype(np.int32), rate_hz=360.0, leads=("I",), salt="s") == narrow
 
 
+def test_a_missing_sample_is_the_same_in_any_width():
+    narrow = np.array([[1, np.iinfo(np.int16).min, 3]], np.int16)
+    wide = np.array([[1, np.iinfo(np.int32).min, 3]], np.int32)
+
+    def name(signal):
+        return content_id(signal=signal, rate_hz=360.0, leads=("I",), salt="")
+
+    assert name(narrow) == name(wide) != name(np.array([[1, -32768, 3]], np.int32))
+
+
 def test_computed_leads_take_no_part_in_the_id():
     one, two = np.array([[1, 5, 2]], np.int16), np.array([[4, 4, 9]], np.int16)
     both = np.concatenate([one, two])

@@ -111,6 +111,15 @@ def test_no_extreme_of_the_signal_is_lost_by_thinning(signal, rate_hz):
     assert (np.diff(found[:, 0]) >= 0).all()
 
 
+@pytest.mark.parametrize("direction", [1, -1])
+def test_a_flank_stays_a_flank_when_it_is_thinned(direction):
+    ramp = direction * np.linspace(-1, 1, 2000)
+
+    found = points(traces(strip(of_signal(ramp, 1000.0))))
+
+    assert (-direction * np.diff(found[:, 1]) >= 0).all()
+
+
 @pytest.mark.parametrize("rate_hz", [100.0, 250.0, 360.0, 1000.0])
 def test_a_strip_of_ten_seconds_of_noise_stays_below_15_kb(rate_hz):
     rng = np.random.default_rng(0)
@@ -278,6 +287,13 @@ def test_an_unreadable_stretch_is_hatched_below_the_heart_rate():
     left = (int(bar.get("x")) - ORIGIN) / (9 * 25 * UNIT)
     assert abs(left - (80 - 29.85) / 60.55) < 0.005
     assert abs(int(bar.get("width")) / (9 * 25 * UNIT) - 10 / 60.55) < 0.005
+
+
+def test_a_stretch_that_is_not_shown_is_not_hatched():
+    found = explanation(event())
+    first_unreadable = found.window_start > 0
+
+    assert of_class(tachogram(explanation(event(), window_readable=first_unreadable), **LIMITS), "unreadable") == []
 
 
 def test_a_record_without_a_beat_still_has_a_heart_rate_axis():

@@ -1,11 +1,9 @@
 """Readers of ECG files: found by name, imported when first used."""
 
-from dataclasses import replace
 from importlib import import_module
 from typing import Final
 
 from cardioclarity.errors import UnsupportedFileError
-from cardioclarity.readers.deidentify import pseudonym
 from cardioclarity.readers.protocol import Fetch, Limits, Reader, Source
 from cardioclarity.record import Record
 from cardioclarity.vocabulary import Reason
@@ -35,9 +33,6 @@ def read(
     source: Source,
     fetch: Fetch,
     limits: Limits = _DEFAULT_LIMITS,
-    *,
-    patient: str | None = None,
-    key: bytes | None = None,
 ) -> Record:
     """Read one ECG record of any registered format.
 
@@ -45,16 +40,11 @@ def read(
         source: Which record, from `archive.group`.
         fetch: The only way to bytes.
         limits: Caps that hold before anything is allocated.
-        patient: The source's own id of the patient, where the archive's owner has mapped the record to one.
-        key: Secret of the pseudonyms; without it the id is dropped.
 
     Returns:
-        The record; `patient.patient_id` is the pseudonym where both `patient` and `key` are given.
+        The record.
 
     Raises:
         DataError: The bytes cannot be read, for whatever reason; nothing else is raised for bad data.
     """
-    record = reader(source.format)(source, fetch, limits)
-    if patient is None or key is None:
-        return record
-    return replace(record, patient=replace(record.patient, patient_id=pseudonym(patient, key)))
+    return reader(source.format)(source, fetch, limits)
