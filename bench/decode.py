@@ -1,72 +1,42 @@
-"""WFDB signals against `wfdb.rdrecord`: the same files from the page cache, in turn on one core (S1)."""
+"""S1: WFDB signals against `wfdb.rdrecord`: the same files from the page cache, in turn on one core."""
 
-import json
-import os
-import statistics
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import wfdb
 from numpy.typing import NDArray
 
+from bench import mitbih
+from bench.rounds import WALL, in_turn, least
+from bench.rows import Row
 from cardioclarity import readers
 from cardioclarity.readers import wfdb_header, wfdb_signal
 from cardioclarity.readers.protocol import Limits, Source
 
-ROUNDS = 9
-PEER = "wfdb.rdrecord(physical=False)"
 
-
-def measure(archive: Path | None = None, *, rounds: int = ROUNDS) -> list[dict[str, str | float]]:
-    """Read all records of MIT-BIH in two ways of ours and two of wfdb; in each round each way reads record after record.
-
-    CPU seconds of this process, so that a busy machine does not count against whoever takes longer.
-
-    Returns:
-        One row per way: `way`, `min_s` and `median_s`, the sums over the records of each record's minimum and median
-        over the rounds; `times_faster_min` and `times_faster_median`, the ratio of wfdb's digital samples to it.
-    """
-    headers = sorted((archive or _archive()).glob("*.hea"))
+def measure(archive: Path | None = None, *, rounds: int = 9) -> list[Row]:
+    """Read all records of MIT-BIH in two ways of ours and two of wfdb."""
+    headers = mitbih.headers(archive or mitbih.archive())
     for header in headers:
-        assert np.array_equal(_samples(header), wfdb.rdrecord(_name(header), physical=False).d_signal.T), header.name
-    ways: dict[str, Callable[[Path], object]] = {
-        PEER: lambda header: wfdb.rdrecord(_name(header), physical=False),
-        "wfdb.rdrecord()": lambda header: wfdb.rdrecord(_name(header)),
-        "ours, header and samples": _samples,
-        "ours, Record with annotations and content id": _record,
-    }
-    seconds: dict[str, list[list[float]]] = {way: [] for way in ways}
-    cores = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, {min(cores)})
-    try:
-        for _ in range(rounds):
-            for way, read in ways.items():
-                seconds[way].append([_seconds(read, header) for header in headers])
-    finally:
-        os.sched_setaffinity(0, cores)
-    least = {way: sum(map(min, zip(*own, strict=True))) for way, own in seconds.items()}
-    middle = {way: sum(map(statistics.median, zip(*own, strict=True))) for way, own in seconds.items()}
+        assert np.array_equal(_samples(header), _digital(header).d_signal.T), header.name
+    seconds = in_turn(
+        {"ours": _samples, "record": _record, "digital": _digital, "default": _default}, headers, rounds=rounds
+    )
+    total = {way: least(own) for way, own in seconds.items()}
+
+    def row(what: str, *, ours: str, peer: str, at_least: float | None = None) -> Row:
+        ratio = total[peer] / total[ours]
+        return Row(
+            goal="S1", what=what, unit="CPU s", ours=total[ours], peer=total[peer], ratio=ratio, at_least=at_least
+        )
+
+    ours, peer = (least(seconds[way], WALL) for way in ("ours", "digital"))
     return [
-        {
-            "way": way,
-            "min_s": least[way],
-            "median_s": middle[way],
-            "times_faster_min": least[PEER] / least[way],
-            "times_faster_median": middle[PEER] / middle[way],
-        }
-        for way in ways
+        row("samples, against rdrecord(physical=False)", ours="ours", peer="digital", at_least=5.0),
+        Row(goal="S1", what="the same by the wall clock", unit="s", ours=ours, peer=peer, ratio=peer / ours),
+        row("samples, against rdrecord()", ours="ours", peer="default", at_least=10.0),
+        row("Record with annotations and content id, against rdrecord()", ours="record", peer="default"),
     ]
-
-
-def _archive() -> Path:
-    default = Path(__file__).parents[1] / "../shared/data"
-    return Path(os.environ.get("CARDIOCLARITY_DATA") or default).resolve() / "mitdb"
-
-
-def _name(header: Path) -> str:
-    return str(header.with_suffix(""))
 
 
 def _samples(header: Path) -> NDArray[np.int16]:
@@ -83,12 +53,9 @@ def _record(header: Path) -> object:
     return readers.read(source, lambda key: (header.parent / key).read_bytes())
 
 
-def _seconds(read: Callable[[Path], object], header: Path) -> float:
-    start = time.process_time()
-    read(header)
-    return time.process_time() - start
+def _digital(header: Path) -> wfdb.Record:
+    return wfdb.rdrecord(mitbih.name(header), physical=False)
 
 
-if __name__ == "__main__":
-    for row in measure():
-        print(json.dumps(row))
+def _default(header: Path) -> wfdb.Record:
+    return wfdb.rdrecord(mitbih.name(header))

@@ -49,7 +49,7 @@ def late_beats(rr_s: NDArray[np.float32]) -> NDArray[np.bool_]:
     Returns:
         (beat,) bool; all True where fewer than 10 beats would be.
 
-    Source: science of the project, section 1: on the worst stretches AUROC 0.962 with all beats, 0.990 with these.
+    Source: measured on DS1 of MIT-BIH: on the worst stretches AUROC 0.962 with all beats, 0.990 with these.
     """
     interval = rr_s.copy()
     interval[:1] = rr_s[1:2] if len(rr_s) > 1 else np.nan

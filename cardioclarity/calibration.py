@@ -57,7 +57,7 @@ class Calibration:
         """
         known = np.isfinite(scores)
         if not known.any():
-            return cls(score=np.zeros(0), log_p=np.zeros(0), decay=np.ones(1))
+            return cls.nothing()
         values = np.asarray(scores, np.float64)[known]
         _, whose, n_items = np.unique(np.asarray(patients)[known], return_inverse=True, return_counts=True)
         weights = len(values) / (len(n_items) * n_items[whose].astype(np.float64))
@@ -69,6 +69,11 @@ class Calibration:
         log_p = np.log((1.0 + at_or_above) / (1.0 + at_or_above[0]))
         keep = _knots(len(unique))
         return cls(score=unique[keep], log_p=log_p[keep], decay=np.array([_decay(unique, weight, at_or_above)]))
+
+    @classmethod
+    def nothing(cls) -> Self:
+        """Know of no normal item: every p-value is NaN."""
+        return cls(score=np.zeros(0), log_p=np.zeros(0), decay=np.ones(1))
 
     def p_values(self, scores: Floats) -> NDArray[np.float64]:
         """Give each score its p-value.

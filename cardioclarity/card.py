@@ -21,10 +21,11 @@ _KNOWN_FAILURES: Final = (
 )
 
 _DATA: Final = ("records", "patients", "hours", "normal_beats", "leads", "rates_hz", "sources", "ages", "sexes")
-_FIT: Final = ("seed", "hardware", "fit_seconds", "versions", "warnings")
+_FIT: Final = ("seed", "hardware", "versions", "warnings")
 _GROUPS: Final = ("fitting", "stopping", "calibrating")
 _CALIBRATION: Final = (
-    *("calibration_patients", "calibration_beats", "calibration_windows", "calibration_is_disjoint"),
+    *("calibration_patients", "calibration_beats", "calibration_windows"),
+    *("record_view_patients", "record_view_beats", "calibration_is_disjoint"),
     *("beats_per_hour", "windows_per_hour", "population_median", "realised_false_alarms"),
 )
 _METRICS: Final = ("beat", "rhythm", "rate", "quality", "noise", "subgroups")
@@ -37,7 +38,7 @@ def card(description: Mapping[str, Any]) -> str:
         description: What `model.json` holds: `format_version`, `intended_use`, `files` (name → sha256), `parameters`
             (member → numbers learned), `model` (the settings of `ensemble.Model`) and `training`. Of `training` these
             have their place by name: records, patients, hours, normal_beats, leads, rates_hz, sources, ages, sexes,
-            fingerprint; groups (fitting, stopping, calibrating); seed, hardware, fit_seconds, versions, warnings;
+            fingerprint; groups (fitting, stopping, calibrating); seed, hardware, versions, warnings;
             realised_false_alarms; metrics (beat, rhythm, rate, quality, noise, subgroups). Others follow at the end.
 
     Returns:

@@ -117,6 +117,7 @@ def normals(candidates: Sequence[Candidate]) -> Normals:
     """Gather records for a detector's fit."""
     return Normals(
         records=tuple(candidate.examples for candidate in candidates),
+        patients=tuple(candidate.patient_id for candidate in candidates),
         beats=tuple(candidate.beats for candidate in candidates),
         windows=tuple(candidate.windows for candidate in candidates),
     )

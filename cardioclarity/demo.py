@@ -44,7 +44,8 @@ class Comparison:
     Attributes:
         beat_auroc: Over all matched beats of normal patients and patients with episodes, class S or V against N.
         beats_missed: Anomalous beats where no R peak was found.
-        rate_episodes: Number of pauses, tachycardias and bradycardias in the archive.
+        rate_episodes: Number of pauses, tachycardias and bradycardias; the borderline records, which have no readable
+            beat, are left out.
         rate_episodes_found: Those with an event of their label that overlaps.
         rhythm_episodes: Number of stretches of AF and bigeminy.
         rhythm_episodes_found: Those with a rhythm event that overlaps.
@@ -186,8 +187,9 @@ def compare(root: Storage, archive: Storage, truth: ArchiveTruth) -> Comparison:
     long_records = [item for item in scored if item.truth.group in {"normal", "episodes"}]
     normal = [item for item in scored if item.truth.group == "normal"]
     scores, positive, missed = _beats(long_records)
-    rate = [(item, episode) for item in scored for episode in item.truth.episodes if episode.kind in RATE_EPISODES]
-    rhythm = [(item, episode) for item in scored for episode in item.truth.episodes if episode.kind in RHYTHM_EPISODES]
+    ill = [item for item in scored if item.truth.group in {"episodes", "short"}]
+    rate = [(item, episode) for item in ill for episode in item.truth.episodes if episode.kind in RATE_EPISODES]
+    rhythm = [(item, episode) for item in ill for episode in item.truth.episodes if episode.kind in RHYTHM_EPISODES]
     flat = [(item, episode) for item in scored for episode in item.truth.episodes if episode.kind == "flat"]
     reasons = {row["source_key"]: row["reason"] for row in catalog.quarantine(root) if row["archive"] == archive.url}
     asked = ScoreConfig(root="")

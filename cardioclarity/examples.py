@@ -9,9 +9,11 @@ from numpy.typing import NDArray
 from cardioclarity.beats import alignment, cut, intervals, late_beats, normalise, qrs_amplitude
 from cardioclarity.filtering import band_pass, resample
 from cardioclarity.rates import mean_rate, touching
+from cardioclarity.readability import defects, dissimilarity, noise, sinusoidal
 from cardioclarity.record import Annotations, Record
+from cardioclarity.regularity import rhythm
 from cardioclarity.rpeaks import best_lead, detect, is_hopeless
-from cardioclarity.windows import defects, dissimilarity, noise, rhythm, root_mean_square, sinusoidal, window_starts
+from cardioclarity.windows import root_mean_square, window_starts
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,8 +9,9 @@ from dataclasses import dataclass, field, replace
 from cardioclarity import models
 from cardioclarity.config import ScoreConfig, StorageOptions
 from cardioclarity.errors import NotFoundError
-from cardioclarity.events import Evidence, Levels, decide
+from cardioclarity.events import Evidence, Levels
 from cardioclarity.examples import prepare
+from cardioclarity.judgement import decide
 from cardioclarity.segments.read import manifest
 from cardioclarity.segments.read import read as read_segment
 from cardioclarity.storage import Storage, open_storage

@@ -5,13 +5,14 @@ import hashlib
 import io
 import logging
 import math
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any
 
 import numpy as np
 
-from cardioclarity import ensemble, models, references
+from cardioclarity import models, references, training
 from cardioclarity.cohort import Candidate, choose_normals, draw, normals, split_by_patient
 from cardioclarity.config import StorageOptions, TrainConfig
 from cardioclarity.errors import NotFoundError
@@ -77,7 +78,7 @@ def plan(config: TrainConfig) -> Plan[TrainUnit]:
     """
     root = open_storage(config.root, config.root_storage)
     catalog.require_root(root)
-    ensemble.check_names(config.detectors)
+    training.check_names(config.detectors)
     records = catalog.records(root)
     if not records:
         raise NotFoundError(
@@ -144,6 +145,8 @@ def finish(config: TrainConfig, plan: Plan[TrainUnit], receipts: Iterator[Receip
         done, set_aside = done + receipt.done, set_aside + len(receipt.quarantined)
         outputs.extend([receipt.output] if receipt.output else [])
     model_id, warnings = _fit_and_save(root, config, outputs)
+    if set_aside:
+        warnings += (f"{set_aside} records could not be prepared and taught the model nothing; see the log",)
     if config.champion or models.champion(root) is None:
         models.crown(root, model_id, chosen_by="train", run_id=plan.run_id)
     for output in outputs:
@@ -169,16 +172,28 @@ def _fit_and_save(root: Storage, config: TrainConfig, outputs: Sequence[Prepared
     warnings = (*choice_warnings, *split_warnings)
     for warning in warnings:
         log.warning("%s", warning)
-    model = ensemble.fit(
+    model = training.fit(
         normals(groups["fitting"]),
         normals(groups["stopping"]),
         normals(groups["calibrating"]),
-        calibration_patients=[candidate.patient_id for candidate in groups["calibrating"]],
         recipe=outputs[0].recipe,
         detectors=config.detectors,
         seed=config.seed,
     )
-    return models.save(root, model, facts=_facts(config, groups, warnings)), warnings
+    histories = [history for member in model.members.values() if (history := getattr(member, "history", None))]
+    used = {candidate.examples.record_id: candidate for group in groups.values() for candidate in group}
+    facts = {
+        "seed": config.seed,
+        "hardware": sorted({history.device for history in histories} or {"cpu"}),
+        "groups": {group: _counts(members) for group, members in groups.items()},
+        "warnings": list(warnings),
+        "versions": runs.versions(),
+        "fingerprint": hashlib.sha256("\n".join(sorted(used)).encode()).hexdigest(),
+        **_counts(list(used.values())),
+        **_signals([candidate.examples for candidate in used.values()]),
+        **_people([record for record in catalog.records(root) if record.record_id in used]),
+    }
+    return models.save(root, model, facts=facts), warnings
 
 
 def _load(root: Storage, outputs: Sequence[Prepared]) -> list[Candidate]:
@@ -209,31 +224,28 @@ def _unpacked(
     )
 
 
-def _facts(
-    config: TrainConfig, groups: Mapping[str, Sequence[Candidate]], warnings: Sequence[str]
-) -> dict[str, object]:
-    """State what the model learned from, for its card."""
-    used = {candidate.examples.record_id: candidate for group in groups.values() for candidate in group}
-    examples = [candidate.examples for candidate in used.values()]
+def _counts(members: Sequence[Candidate]) -> dict[str, int]:
     return {
-        "seed": config.seed,
-        "records": len(used),
-        "patients": len({candidate.patient_id for candidate in used.values()}),
+        "patients": len({candidate.patient_id for candidate in members}),
+        "records": len(members),
+        "normal_beats": int(sum(candidate.beats.sum() for candidate in members)),
+    }
+
+
+def _signals(examples: Sequence[Examples]) -> dict[str, object]:
+    return {
         "hours": round(math.fsum(item.n_samples / item.rate_hz for item in examples) / 3600, 3),
-        "normal_beats": int(sum(candidate.beats.sum() for candidate in used.values())),
         "leads": sorted({lead for item in examples for lead in item.leads}),
         "rates_hz": sorted({item.rate_hz for item in examples}),
-        "fingerprint": hashlib.sha256("\n".join(sorted(used)).encode()).hexdigest(),
-        "groups": {
-            group: {
-                "patients": len({candidate.patient_id for candidate in members}),
-                "records": len(members),
-                "normal_beats": int(sum(candidate.beats.sum() for candidate in members)),
-            }
-            for group, members in groups.items()
-        },
-        "warnings": list(warnings),
-        "versions": runs.versions(),
+    }
+
+
+def _people(records: Sequence[catalog.CatalogRecord]) -> dict[str, object]:
+    """Say who the model learned from, as far as the sources tell; an age of 90 stands for 90 and above."""
+    ages = sorted(record.age for record in records if record.age is not None)
+    return {
+        "ages": f"{ages[0]} to {ages[-1]}, known of {len(ages)} records" if ages else "not stated by the sources",
+        "sexes": dict(sorted(Counter(record.sex or "not stated" for record in records).items())),
     }
 
 

@@ -14,11 +14,15 @@ from flows import steps
 def backfill(  # noqa: PLR0913, PLR0917 - Prefect shows one form field per parameter
     archive: str,
     root: str,
-    batch_records: int = 1000,
+    batch_records: int = 10_000,
     anon: bool = False,  # noqa: FBT001, FBT002
+    patients: str | None = None,
     model: str | None = None,
-    alarms_per_hour: float = 1.0,
-    rhythm_alarms_per_hour: float = 1.0 / 24,
+    alarms_per_hour: float = steps.SCORING.alarms_per_hour,
+    rhythm_alarms_per_hour: float = steps.SCORING.rhythm_alarms_per_hour,
+    tachycardia_bpm: float = steps.SCORING.tachycardia_bpm,
+    bradycardia_bpm: float = steps.SCORING.bradycardia_bpm,
+    pause_s: float = steps.SCORING.pause_s,
     workers: int | None = None,
     scheduler: str | None = None,
 ) -> State[None]:
@@ -27,23 +31,37 @@ def backfill(  # noqa: PLR0913, PLR0917 - Prefect shows one form field per param
     What is left to do is the difference between the listing and the tables, so there is no state to lose.
 
     Args:
-        archive: URL or absolute folder of the ECG files; a prefix of a larger archive will do.
+        archive: URL or absolute folder of the ECG files, written as for `nightly`: deliveries are known by it.
         root: URL or absolute folder of the deployment; it needs a champion model, or `model`.
-        batch_records: Records per batch.
+        batch_records: Records per batch; the archive is listed once per batch.
         anon: Read the archive, a public bucket, without credentials.
+        patients: CSV file with the columns source_key and patient, URL or absolute path; where the archive knows.
         model: Id of the model; the champion without.
         alarms_per_hour: Accepted false alarms of the beat head per hour of normal ECG.
         rhythm_alarms_per_hour: The same for the rhythm head.
+        tachycardia_bpm: A 10-s window whose mean rate is above is tachycardia.
+        bradycardia_bpm: A 10-s window whose mean rate is below is bradycardia.
+        pause_s: An RR interval of at least this length is a pause.
         workers: Local worker processes; 0 works in the flow's process.
         scheduler: Address of a running Dask scheduler.
     """
     archive, root = steps.absolute(archive, "archive"), steps.absolute(root, "root")
     where = ParallelConfig(workers=workers, scheduler=scheduler)
     converting = ConvertConfig(
-        archive=archive, root=root, archive_storage=StorageOptions(anon=anon), max_records=batch_records
+        archive=archive,
+        root=root,
+        archive_storage=StorageOptions(anon=anon),
+        patients=patients and steps.absolute(patients, "patients"),
+        max_records=batch_records,
     )
     scoring = ScoreConfig(
-        root=root, model=model, alarms_per_hour=alarms_per_hour, rhythm_alarms_per_hour=rhythm_alarms_per_hour
+        root=root,
+        model=model,
+        alarms_per_hour=alarms_per_hour,
+        rhythm_alarms_per_hour=rhythm_alarms_per_hour,
+        tachycardia_bpm=tachycardia_bpm,
+        bradycardia_bpm=bradycardia_bpm,
+        pause_s=pause_s,
     )
     batches = []
     while True:

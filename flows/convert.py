@@ -9,11 +9,12 @@ from flows import steps
 
 
 @flow(name="convert", persist_result=False, retries=0)
-def convert(
+def convert(  # noqa: PLR0913, PLR0917 - Prefect shows one form field per parameter
     archive: str,
     root: str,
     anon: bool = False,  # noqa: FBT001, FBT002
     retry_quarantined: bool = False,  # noqa: FBT001, FBT002
+    patients: str | None = None,
     workers: int | None = None,
     scheduler: str | None = None,
 ) -> State[None]:
@@ -24,6 +25,7 @@ def convert(
         root: URL or absolute folder of the deployment.
         anon: Read the archive, a public bucket, without credentials.
         retry_quarantined: Try again what was set aside and has not changed since.
+        patients: CSV file with the columns source_key and patient, URL or absolute path; where the archive knows.
         workers: Local worker processes; 0 works in the flow's process.
         scheduler: Address of a running Dask scheduler.
     """
@@ -32,6 +34,7 @@ def convert(
         root=steps.absolute(root, "root"),
         archive_storage=StorageOptions(anon=anon),
         retry_quarantined=retry_quarantined,
+        patients=patients and steps.absolute(patients, "patients"),
     )
     return steps.ended(steps.drive(CONVERT, config, ParallelConfig(workers=workers, scheduler=scheduler)))
 

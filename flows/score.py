@@ -12,11 +12,11 @@ from flows import steps
 def score(  # noqa: PLR0913, PLR0917 - Prefect shows one form field per parameter
     root: str,
     model: str | None = None,
-    alarms_per_hour: float = 1.0,
-    rhythm_alarms_per_hour: float = 1.0 / 24,
-    tachycardia_bpm: float = 100.0,
-    bradycardia_bpm: float = 50.0,
-    pause_s: float = 2.0,
+    alarms_per_hour: float = steps.SCORING.alarms_per_hour,
+    rhythm_alarms_per_hour: float = steps.SCORING.rhythm_alarms_per_hour,
+    tachycardia_bpm: float = steps.SCORING.tachycardia_bpm,
+    bradycardia_bpm: float = steps.SCORING.bradycardia_bpm,
+    pause_s: float = steps.SCORING.pause_s,
     workers: int | None = None,
     scheduler: str | None = None,
 ) -> State[None]:

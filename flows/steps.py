@@ -5,11 +5,16 @@ import inspect
 import logging
 import os
 import re
+import sys
+from collections import Counter
+from collections.abc import Mapping
+from itertools import count
 from pathlib import Path
 from typing import Any, Literal, TypedDict, TypeVar
 
 # The temporary server of a run without PREFECT_API_URL needs more than its default 20 s on a busy machine.
 os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "120")
+# For a run from the shell; on a worker Prefect has read it already, so there prefect.yaml sets it.
 os.environ.setdefault("PREFECT_LOGGING_EXTRA_LOGGERS", "cardioclarity")
 
 from prefect import task
@@ -21,8 +26,8 @@ from prefect.states import Completed
 from prefect.utilities.annotations import quote
 
 from cardioclarity import parallel, work
-from cardioclarity.config import ParallelConfig
-from cardioclarity.errors import UsageError
+from cardioclarity.config import ParallelConfig, ScoreConfig
+from cardioclarity.errors import CardioClarityError, ExitCode, UsageError
 
 
 class Plain(TypedDict):
@@ -36,6 +41,10 @@ class Plain(TypedDict):
 PLAIN: Plain = {"persist_result": False, "cache_policy": NO_CACHE, "retries": 0}
 """Nothing is stored in Prefect, nothing is hashed, and retries live in the storage layer only."""
 
+SCORING = ScoreConfig(root="")
+"""The levels and limits of `score`, so that they have one default everywhere."""
+
+log = logging.getLogger("cardioclarity.flows")
 logging.getLogger("cardioclarity").setLevel(logging.INFO)
 
 C = TypeVar("C")
@@ -45,25 +54,39 @@ O = TypeVar("O")  # noqa: E741
 
 def drive(verb: work.Verb[C, U, O], config: C, where: ParallelConfig) -> work.Summary:
     """Plan in one task, run the units on `where` and publish in a second, and leave the summary as artifacts."""
+    reasons: Counter[str] = Counter()
+    numbers = count(1)
 
     def run_and_publish(plan: Any) -> work.Summary:  # noqa: ANN401 - Prefect unwraps the quoted plan on the way in
+        def told(receipt: work.Receipt[O]) -> None:
+            reasons.update(row.reason for row in receipt.quarantined)
+            log.info("%s: %d of %s units done", verb.name, next(numbers), plan.expected_units or "?")
+
         with parallel.mapper(where) as mapper:
-            return work.complete(verb, config, plan, mapper)
+            return work.complete(verb, config, plan, mapper, told)
 
     plan = task(name=f"plan {verb.name}", **PLAIN)(verb.plan)(config)
     summary: work.Summary = task(name=f"run and publish {verb.name}", **PLAIN)(run_and_publish)(quote(plan))
-    leave_artifacts(summary)
+    leave_artifacts(summary, reasons)
     return summary
 
 
-def leave_artifacts(summary: work.Summary) -> None:
-    """Show a run in Prefect: its sentences, and its counts as a table."""
-    lines = "\n".join(f"- {line}" for line in (*summary.lines(), *summary.warnings))
-    create_markdown_artifact(f"## {summary.verb}\n\n{lines}\n", key=f"{summary.verb}-summary")
-    counts = {"inputs": summary.inputs, "done": summary.done, "quarantined": summary.quarantined}
+def leave_artifacts(summary: work.Summary, reasons: Mapping[str, int]) -> None:
+    """Show a run in Prefect: its sentences, and its counts as a table.
+
+    Args:
+        summary: What the run did.
+        reasons: How many records it set aside for each reason.
+    """
+    counts = {"records": summary.inputs, "done": summary.done, "set aside": summary.quarantined}
+    counts |= {f"set aside: {reason}": n for reason, n in sorted(reasons.items())}
     counts |= {"already done": summary.already_done}
     counts |= {f"{head} events": n for head, n in summary.events.items()}
-    create_table_artifact([{"what": what, "records": n} for what, n in counts.items()], key=f"{summary.verb}-counts")
+    create_table_artifact([{"what": what, "count": n} for what, n in counts.items()], key=f"{summary.verb}-counts")
+    lines = [*summary.lines(), *(f"set aside, {reason}: {n}" for reason, n in sorted(reasons.items()))]
+    listed = "\n".join(f"- {line}" for line in (*lines, *summary.warnings))
+    markdown = f"## {summary.verb}\n\n{listed}\n\nRun {summary.run_id}. Research use only, not for diagnostic use.\n"
+    create_markdown_artifact(markdown, key=f"{summary.verb}-summary")
 
 
 def leave_link(path: str) -> None:
@@ -75,19 +98,28 @@ def leave_link(path: str) -> None:
 
 
 def ended(*summaries: work.Summary) -> State[None]:
-    """End a flow: `NothingNew` where no verb had anything to do, else Completed with the sentences of all."""
-    message = "; ".join(line for summary in summaries for line in summary.lines())
-    if all(summary.state == work.RunState.NOTHING_NEW for summary in summaries):
-        return Completed(name="NothingNew", message=message)
-    return Completed(message=message)
+    """End a flow: `NothingNew` where no verb had anything to do, else Completed with what each verb did last."""
+    busy = [summary for summary in summaries if summary.state != work.RunState.NOTHING_NEW]
+    last = {summary.verb: summary for summary in busy or summaries}
+    message = "; ".join(line for summary in last.values() for line in summary.lines())
+    return Completed(message=message) if busy else Completed(name="NothingNew", message=message)
 
 
 def absolute(url: str, name: str) -> str:
     """Refuse a relative folder: a worker runs each flow in a temporary folder, where it would vanish.
 
+    Args:
+        url: URL or folder, as the parameter gave it.
+        name: The parameter.
+
     Raises:
-        UsageError: The folder is relative.
+        UsageError: The folder is relative, or nothing was given.
     """
+    if not url:
+        variable = f"CARDIOCLARITY_{name.upper()}"
+        raise UsageError(
+            f"{name} is empty: give -p {name}=…, or set {variable} and run `prefect --no-prompt deploy --all` again"
+        )
     if "://" in url or Path(url).is_absolute():
         return url
     raise UsageError(f"{name} {url!r} is a relative folder; a worker runs elsewhere: give an absolute path or a URL")
@@ -99,11 +131,11 @@ def command_line(flow: Flow[..., State[None]]) -> None:
 
     @functools.wraps(flow.fn)
     def run(**parameters: str | float | None) -> int:
-        for name in {"archive", "root"} & parameters.keys():
-            place = str(parameters[name])
-            parameters[name] = place if "://" in place else str(Path(place).resolve())
-        state = flow(**parameters, return_state=True)
-        return 0 if state.is_completed() else 1
+        for name in {"archive", "root", "patients"} & parameters.keys():
+            place = parameters[name]
+            if isinstance(place, str) and place and "://" not in place:
+                parameters[name] = str(Path(place).resolve())
+        return _exit_code(flow(**parameters, return_state=True))
 
     everything_by_name = [
         parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY)
@@ -113,3 +145,12 @@ def command_line(flow: Flow[..., State[None]]) -> None:
     app = App(name=f"python -m flows.{flow.name}", help_formatter="plain", default_parameter=Parameter(negative=()))
     app.default(run)
     app()
+
+
+def _exit_code(state: State[None]) -> int:
+    """Translate how a flow ended; an error is said once more, in one sentence, below Prefect's traceback."""
+    if state.is_completed():
+        return ExitCode.DONE
+    failure = state.result(raise_on_failure=False)
+    print(f"error: {failure}", file=sys.stderr)  # noqa: T201 - the shell reads it
+    return failure.exit_code if isinstance(failure, CardioClarityError) else ExitCode.FAILED

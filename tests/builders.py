@@ -1,6 +1,7 @@
 """Examples of patients that never lived: what the tests of detectors, ensemble and models share."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -117,5 +118,15 @@ def normals(
     for mask in masks:
         mask[list(unusual)] = False
     return Normals(
-        records=records, beats=tuple(masks), windows=tuple(np.ones(len(r.window_start), bool) for r in records)
+        records=records,
+        patients=tuple(record.record_id for record in records),
+        beats=tuple(masks),
+        windows=tuple(np.ones(len(record.window_start), bool) for record in records),
     )
+
+
+def spoil(record: Examples, windows: Sequence[int], feature: str, value: float) -> Examples:
+    """Give some windows of a record another value of a quality feature, on every lead."""
+    features = record.quality.copy()
+    features[list(windows), :, QUALITY_FEATURES.index(feature)] = value
+    return replace(record, quality=features)

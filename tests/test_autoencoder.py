@@ -202,6 +202,7 @@ def test_the_network_reads_as_many_leads_as_most_records_have():
 def whole(records: list[Examples]) -> Normals:
     return Normals(
         records=tuple(records),
+        patients=tuple(record.record_id for record in records),
         beats=tuple(np.ones(len(record.rpeaks), bool) for record in records),
         windows=tuple(np.ones(len(record.window_start), bool) for record in records),
     )

@@ -12,7 +12,7 @@ from cardioclarity.errors import NotFoundError, UsageError
 from cardioclarity.segments.read import read as read_segment
 from cardioclarity.storage import open_storage
 from cardioclarity.synthetic import MIT, Scene, ecg, wfdb_files, write_archive
-from cardioclarity.tables import catalog
+from cardioclarity.tables import catalog, publish
 from cardioclarity.vocabulary import Reason
 from cardioclarity.work import RunState, drive
 
@@ -219,3 +219,25 @@ def test_a_unit_never_holds_more_than_its_share_of_the_archive(tmp_path, root):
     assert [unit.id for unit in plan.units] == [unit.id for unit in again.units]
     assert sum(len(unit.inputs) for unit in plan.units) == 3
     assert all("DOE" not in repr(unit) and ".hea" not in repr(unit) for unit in plan.units)
+
+
+def test_a_converter_that_died_between_its_commits_is_repaired_by_the_next_run(archive, root):
+    plan = CONVERT.plan(ConvertConfig(archive=str(archive), root=str(root)))
+    receipts = [CONVERT.run(unit) for unit in plan.units]
+    records = [file for receipt in receipts for file in receipt.output.records]
+    publish.add_new(open_storage(str(root)), records, run_id=plan.run_id)
+
+    summary = convert(archive, root)
+
+    assert (summary.state, summary.done) == (RunState.COMPLETED, 1)
+    assert len(table(root, "records")) == len(table(root, "sources")) == 1
+
+
+def test_a_converter_that_died_before_its_commits_left_nothing_to_see(archive, root):
+    plan = CONVERT.plan(ConvertConfig(archive=str(archive), root=str(root)))
+    for unit in plan.units:
+        CONVERT.run(unit)
+    assert table(root, "records") == table(root, "sources") == []
+
+    assert convert(archive, root).done == 1
+    assert len(list((root / "segments").glob("*.zarr"))) == 1

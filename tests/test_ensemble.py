@@ -1,56 +1,36 @@
-"""A model is fitted on some patients and calibrated on others; its evidence is the same before and after storage."""
+"""The evidence of a record is the model's alone: row by row, before and after storage, whatever was seen before."""
 
 import json
 import math
 from dataclasses import fields, replace
 
+import fits
 import numpy as np
 import pytest
-from builders import RECIPE, examples, normals
+from builders import RECIPE, examples, spoil
 
 from cardioclarity import ensemble
-from cardioclarity.detectors.protocol import Normals
 from cardioclarity.ensemble import Model
 from cardioclarity.errors import NotFoundError
-from cardioclarity.events import Evidence, decide
-from cardioclarity.examples import QUALITY_FEATURES, RHYTHM_FEATURES, Examples
+from cardioclarity.events import Evidence
+from cardioclarity.examples import RHYTHM_FEATURES
+from cardioclarity.judgement import decide
 from cardioclarity.vocabulary import EventLabel, Head, State, StateReason
 
-FITTING, STOPPING, CALIBRATING = normals(5, 100, seed=0), normals(2, 100, seed=5), normals(4, 100, seed=7)
-PATIENTS = ["a", "b", "c", "d"]
-UNUSUAL = (30, 60, 61)
-LIMITS = {"tachycardia_bpm": 100.0, "bradycardia_bpm": 50.0, "pause_s": 2.0}
 
-
-def fit(detectors: tuple[str, ...], calibrating: Normals = CALIBRATING, **changed) -> Model:
-    arguments = {"calibration_patients": PATIENTS, "recipe": RECIPE, "detectors": detectors, "seed": 0} | changed
-    return ensemble.fit(FITTING, STOPPING, calibrating, **arguments)
-
-
-@pytest.fixture(scope="module")
+@pytest.fixture
 def full() -> Model:
-    return fit(())
+    return fits.model("full")
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def template_only() -> Model:
-    return fit(("template",))
+    return fits.model("template only")
 
 
-@pytest.fixture(scope="module")
-def dense_only() -> Model:
-    return fit(("ae-dense",))
-
-
-@pytest.fixture(params=["full", "template_only", "dense_only"])
+@pytest.fixture(params=fits.MODELS)
 def any_model(request) -> Model:
-    return request.getfixturevalue(request.param)
-
-
-def spoil(record: Examples, windows: list[int], feature: str, value: float) -> Examples:
-    quality = record.quality.copy()
-    quality[windows, :, QUALITY_FEATURES.index(feature)] = value
-    return replace(record, quality=quality)
+    return fits.model(request.param)
 
 
 def same(one: Evidence, other: Evidence) -> None:
@@ -62,22 +42,6 @@ def same(one: Evidence, other: Evidence) -> None:
                 np.testing.assert_array_equal(mine[name], theirs[name])
         else:
             np.testing.assert_array_equal(mine, theirs)
-
-
-# ------------------------------------------------------------------------------------------------ evidence
-
-
-def test_empty_detectors_mean_the_default_ensemble_and_rhythm_and_quality_always_join(full, template_only):
-    assert sorted(full.members) == ["ae-conv", "ae-dense", "quality", "rhythm", "template"]
-    assert sorted(template_only.members) == ["quality", "rhythm", "template"]
-
-
-def test_any_subset_of_detectors_ranks_unusual_beats_first(any_model):
-    found = any_model.evidence(examples(120, seed=20, unusual=UNUSUAL))
-
-    assert set(np.argsort(np.nan_to_num(found.beat_score, nan=-np.inf))[-3:]) == set(UNUSUAL)
-    assert found.beat_p[list(UNUSUAL)].max() < 0.01
-    assert np.nanmedian(found.beat_p) > 0.05
 
 
 def test_evidence_belongs_to_its_record_row_by_row(full):
@@ -102,52 +66,12 @@ def test_evidence_belongs_to_its_record_row_by_row(full):
     }
 
 
-def test_members_stand_under_the_names_of_the_table_columns(full, template_only, dense_only):
-    record = examples(120, seed=21)
+def test_any_subset_of_detectors_ranks_unusual_beats_first(any_model):
+    found = any_model.evidence(examples(120, seed=20, unusual=fits.UNUSUAL))
 
-    assert set(full.evidence(record).beat_members) == {"template", "ae_dense", "ae_conv", "population"}
-    assert set(template_only.evidence(record).beat_members) == {"template"}
-    assert set(dense_only.evidence(record).beat_members) == {"ae_dense", "population"}
-    assert set(full.evidence(record).window_members) == {"rhythm", "quality"}
-
-
-def test_the_beat_score_is_the_record_view_and_half_the_population_view(full):
-    found = full.evidence(examples(120, seed=22))
-
-    expected = found.beat_members["template"] + 0.5 * found.beat_members["population"]
-    np.testing.assert_allclose(found.beat_score, expected, rtol=1e-5)
-
-
-def test_the_population_view_adds_the_members_in_units_of_their_spread(full):
-    found = full.evidence(examples(120, seed=22))
-
-    total = sum(
-        (found.beat_members[name.replace("-", "_")] - unit.centre) / unit.spread
-        for name, unit in full.standards.items()
-    )
-    np.testing.assert_allclose(found.beat_members["population"], total, rtol=1e-4, atol=1e-4)
-
-
-def test_population_members_score_normal_beats_of_training_near_zero_with_unit_spread(dense_only):
-    scores = np.concatenate([dense_only.evidence(record).beat_members["population"] for record in FITTING.records])
-
-    assert np.nanmedian(scores) == pytest.approx(0.0, abs=1e-3)
-    assert 1.4826 * np.nanmedian(np.abs(scores)) == pytest.approx(1.0, abs=0.01)
-
-
-def test_where_one_population_member_abstains_the_other_speaks_for_both(full):
-    one_lead = examples(120, 1, seed=23)
-
-    found = full.evidence(one_lead)
-
-    unit = full.standards["ae-dense"]
-    assert np.isnan(found.beat_members["ae_conv"]).all()
-    np.testing.assert_allclose(
-        found.beat_members["population"],
-        2 * (found.beat_members["ae_dense"] - unit.centre) / unit.spread,
-        rtol=1e-4,
-        atol=1e-4,
-    )
+    assert set(np.argsort(np.nan_to_num(found.beat_score, nan=-np.inf))[-3:]) == set(fits.UNUSUAL)
+    assert found.beat_p[list(fits.UNUSUAL)].max() < 0.01
+    assert np.nanmedian(found.beat_p) > 0.05
 
 
 def test_a_short_record_is_judged_by_the_population_alone(full):
@@ -159,7 +83,7 @@ def test_a_short_record_is_judged_by_the_population_alone(full):
     np.testing.assert_allclose(found.beat_p, population_p, rtol=1e-6)
     assert (
         StateReason.POPULATION_ONLY
-        in decide(found, full.levels(alarms_per_hour=1, rhythm_alarms_per_hour=1, **LIMITS))[0][2].reasons
+        in decide(found, full.levels(alarms_per_hour=1, rhythm_alarms_per_hour=1, **fits.LIMITS))[0][2].reasons
     )
 
 
@@ -210,7 +134,7 @@ def test_every_p_value_lies_above_zero_and_up_to_one(any_model):
 
 
 def test_evidence_does_not_depend_on_records_seen_before(full):
-    record = examples(120, seed=29, unusual=UNUSUAL)
+    record = examples(120, seed=29, unusual=fits.UNUSUAL)
     alone = full.evidence(record)
 
     full.evidence(examples(80, seed=30))
@@ -222,7 +146,7 @@ def test_unusual_beats_become_events_end_to_end(full):
     record = examples(120, seed=31, unusual=(40,))
 
     verdicts, events = decide(
-        full.evidence(record), full.levels(alarms_per_hour=20.0, rhythm_alarms_per_hour=1e-9, **LIMITS)
+        full.evidence(record), full.levels(alarms_per_hour=20.0, rhythm_alarms_per_hour=1e-9, **fits.LIMITS)
     )
 
     (beat_event,) = (event for event in events if event.kind is Head.BEAT)
@@ -231,11 +155,31 @@ def test_unusual_beats_become_events_end_to_end(full):
     assert verdicts[2].state is State.ANOMALOUS
 
 
-# ------------------------------------------------------------------------------------------------ storage
+def test_a_record_of_hardly_any_beat_gives_evidence_without_an_error(any_model):
+    short = examples(60, seed=50)
+    per_beat = ("rpeaks", "rr_s", "late", "beats", "long", "whole")
+    for n_beats in (0, 1):
+        record = replace(short, adapted=False, **{name: getattr(short, name)[:n_beats] for name in per_beat})
+
+        found = any_model.evidence(record)
+
+        assert found.beat_p.shape == (n_beats,)
+        assert len(decide(found, any_model.levels(alarms_per_hour=1, rhythm_alarms_per_hour=1, **fits.LIMITS))[0]) == 4
+
+
+def test_a_record_without_any_window_gives_evidence_without_an_error(template_only):
+    short = examples(60, seed=51)
+    per_window = ("window_start", "quality", "window_peaks", "sinusoidal", "rhythm", "rate_bpm")
+    record = replace(short, **{name: getattr(short, name)[:0] for name in per_window})
+
+    found = template_only.evidence(record)
+
+    assert not found.beat_readable.any()
+    assert found.window_reason == ()
 
 
 def test_a_loaded_model_gives_the_same_evidence_bit_by_bit(any_model):
-    record = examples(120, seed=32, unusual=UNUSUAL)
+    record = examples(120, seed=32, unusual=fits.UNUSUAL)
     settings = json.loads(json.dumps(any_model.settings()))
 
     loaded = ensemble.load(settings, dict(any_model.arrays()))
@@ -256,174 +200,23 @@ def test_settings_of_a_newer_version_are_refused(template_only):
         ensemble.load(newer, template_only.arrays())
 
 
-def test_one_seed_gives_one_model(template_only):
-    again = fit(("template",))
-
-    assert again.settings() == template_only.settings()
-    for name, array in template_only.arrays().items():
-        np.testing.assert_array_equal(again.arrays()[name], array)
-
-
-# ------------------------------------------------------------------------------------------------ calibration
-
-
 @pytest.mark.parametrize("alarms_per_hour", [1.0, 10.0])
 def test_a_level_is_the_share_of_normal_beats_that_gives_so_many_alarms_per_hour(template_only, alarms_per_hour):
-    levels = template_only.levels(alarms_per_hour=alarms_per_hour, rhythm_alarms_per_hour=0.5, **LIMITS)
+    levels = template_only.levels(alarms_per_hour=alarms_per_hour, rhythm_alarms_per_hour=0.5, **fits.LIMITS)
 
     assert levels.beat_p * template_only.facts.beats_per_hour == pytest.approx(alarms_per_hour)
-    assert levels.rhythm_p == pytest.approx(0.5 / 360)
+    assert levels.rhythm_p * template_only.facts.windows_per_hour == pytest.approx(0.5)
     assert (levels.tachycardia_bpm, levels.bradycardia_bpm, levels.pause_s) == (100.0, 50.0, 2.0)
 
 
 def test_a_level_never_exceeds_one(template_only):
-    levels = template_only.levels(alarms_per_hour=1e9, rhythm_alarms_per_hour=1e9, **LIMITS)
+    levels = template_only.levels(alarms_per_hour=1e9, rhythm_alarms_per_hour=1e9, **fits.LIMITS)
 
     assert (levels.beat_p, levels.rhythm_p) == (1.0, 1.0)
 
 
-def test_beats_per_hour_is_that_of_readable_normal_beats_each_patient_alike(template_only):
-    rates = [3600 * record.rate_hz * len(record.rpeaks) / record.n_samples for record in CALIBRATING.records]
-
-    assert template_only.facts.beats_per_hour == pytest.approx(np.mean(rates))
-
-
-def test_two_records_of_one_patient_weigh_as_one():
-    twice = Normals(
-        records=(*CALIBRATING.records, CALIBRATING.records[0]),
-        beats=(*CALIBRATING.beats, CALIBRATING.beats[0]),
-        windows=(*CALIBRATING.windows, CALIBRATING.windows[0]),
-    )
-
-    once, doubled = fit(("template",)), fit(("template",), twice, calibration_patients=[*PATIENTS, "a"])
-
-    assert doubled.facts.calibration_patients == 4
-    assert doubled.facts.beats_per_hour == pytest.approx(once.facts.beats_per_hour)
-    # One item more in a sample of hundreds moves (1 + weight above) / (1 + total) by less than its own weight.
-    scores = np.linspace(0, 20, 50)
-    np.testing.assert_allclose(
-        doubled.calibrations["template"].p_values(scores)[:20],
-        once.calibrations["template"].p_values(scores)[:20],
-        atol=0.005,
-    )
-
-
-def test_unreadable_and_abnormal_rows_take_no_part_in_fit_or_calibration():
-    unusual_and_noisy = tuple(spoil(examples(100, seed=7 + i, unusual=(50,)), [0, 1], "missing", 0.5) for i in range(4))
-    n_windows = sum(len(record.window_start) for record in unusual_and_noisy)
-    calibrating = Normals(
-        records=unusual_and_noisy,
-        beats=tuple(np.arange(100) != 50 for _ in unusual_and_noisy),
-        windows=tuple(np.ones(len(record.window_start), bool) for record in unusual_and_noisy),
-    )
-
-    model = fit(("template",), calibrating)
-
-    in_noise = sum(int((record.rpeaks < record.window_start[2]).sum()) for record in unusual_and_noisy)
-    assert model.facts.calibration_beats == 4 * 99 - in_noise
-    assert model.facts.calibration_windows == n_windows - 8
-    worst = max(np.nanmax(model.members["template"].score(record)) for record in unusual_and_noisy)
-    assert model.calibrations["template"].score[-1] < worst
-
-
-def test_the_population_limit_is_the_largest_median_of_few_records_that_were_not_fitted(dense_only):
-    medians = [
-        np.nanmedian(dense_only.evidence(record).beat_members["population"])
-        for record in (*CALIBRATING.records, *STOPPING.records)
-    ]
-
-    levels = dense_only.levels(alarms_per_hour=1.0, rhythm_alarms_per_hour=1.0, **LIMITS)
-
-    assert levels.population_median == pytest.approx(max(medians), rel=1e-5)
-
-
 def test_without_population_members_no_record_differs_from_the_population(template_only):
-    levels = template_only.levels(alarms_per_hour=1.0, rhythm_alarms_per_hour=1.0, **LIMITS)
+    levels = template_only.levels(alarms_per_hour=1.0, rhythm_alarms_per_hour=1.0, **fits.LIMITS)
 
     assert template_only.facts.population_median is None
     assert levels.population_median == math.inf
-
-
-def test_facts_count_what_calibration_saw(full):
-    assert full.facts.calibration_patients == 4
-    assert full.facts.calibration_beats == 400
-    assert full.facts.calibration_windows == sum(len(record.window_start) for record in CALIBRATING.records)
-    assert full.facts.calibration_is_disjoint
-
-
-# ------------------------------------------------------------------------------------------------ refusals
-
-
-def test_calibration_that_shares_some_records_with_the_fit_is_our_own_mistake():
-    mixed = Normals(
-        records=(*CALIBRATING.records[:3], FITTING.records[0]),
-        beats=(*CALIBRATING.beats[:3], FITTING.beats[0]),
-        windows=(*CALIBRATING.windows[:3], FITTING.windows[0]),
-    )
-
-    with pytest.raises(AssertionError, match="shares some of its records"):
-        fit(("template",), mixed)
-
-
-def test_a_single_patient_may_serve_all_purposes_and_the_facts_say_so():
-    one = normals(1, 100, seed=40)
-
-    model = ensemble.fit(one, one, one, calibration_patients=["only"], recipe=RECIPE, detectors=("template",), seed=0)
-
-    assert not model.facts.calibration_is_disjoint
-
-
-@pytest.mark.parametrize("name", ["oracle", "rhythm", "quality"])
-def test_a_name_that_is_no_beat_detector_is_refused_with_those_that_are(name):
-    with pytest.raises(
-        NotFoundError, match=f"beat detector '{name}' does not exist; there are: ae-conv, ae-dense, templ"
-    ):
-        ensemble.check_names(("template", name))
-
-
-def test_known_names_and_none_at_all_are_accepted():
-    ensemble.check_names(())
-    ensemble.check_names(("ae-dense", "template"))
-
-
-@pytest.mark.parametrize("purpose", ["fitting", "calibration"])
-def test_without_a_readable_normal_beat_there_is_no_model(purpose):
-    def no_beats(group: Normals) -> Normals:
-        return replace(group, beats=tuple(np.zeros_like(mask) for mask in group.beats))
-
-    fitting = no_beats(FITTING) if purpose == "fitting" else FITTING
-    calibrating = no_beats(CALIBRATING) if purpose == "calibration" else CALIBRATING
-
-    with pytest.raises(NotFoundError, match=f"records for {purpose} has a normal beat"):
-        ensemble.fit(
-            fitting,
-            STOPPING,
-            calibrating,
-            calibration_patients=PATIENTS,
-            recipe=RECIPE,
-            detectors=("template",),
-            seed=0,
-        )
-
-
-def test_a_record_of_hardly_any_beat_gives_evidence_without_an_error(any_model):
-    short = examples(60, seed=50)
-    per_beat = ("rpeaks", "rr_s", "late", "beats", "long", "whole")
-    for n_beats in (0, 1):
-        record = replace(short, adapted=False, **{name: getattr(short, name)[:n_beats] for name in per_beat})
-
-        found = any_model.evidence(record)
-
-        assert found.beat_p.shape == (n_beats,)
-        assert len(decide(found, any_model.levels(alarms_per_hour=1, rhythm_alarms_per_hour=1, **LIMITS))[0]) == 4
-
-
-def test_a_record_without_any_window_gives_evidence_without_an_error(template_only):
-    short = examples(60, seed=51)
-    per_window = ("window_start", "quality", "window_peaks", "sinusoidal", "rhythm", "rate_bpm")
-    record = replace(short, **{name: getattr(short, name)[:0] for name in per_window})
-
-    found = template_only.evidence(record)
-
-    assert not found.beat_readable.any()
-    assert found.window_reason == ()

@@ -13,7 +13,7 @@ from builders import RECIPE, examples, normals
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from cardioclarity import ensemble, models
+from cardioclarity import models, training
 from cardioclarity.card import card
 from cardioclarity.ensemble import Model
 from cardioclarity.errors import CardioClarityError, ConflictError, DamageError, NotFoundError
@@ -26,11 +26,10 @@ UNKNOWN = "0" * 32
 
 @pytest.fixture(scope="module")
 def fitted() -> Model:
-    return ensemble.fit(
+    return training.fit(
         normals(4, 80),
         normals(2, 80, seed=50),
         normals(2, 80, seed=60),
-        calibration_patients=["a", "b"],
         recipe=RECIPE,
         detectors=(),
         seed=0,
@@ -41,11 +40,10 @@ def fitted() -> Model:
 def small() -> Model:
     """A model without networks, for tests that save many."""
     patients = normals(2, 80)
-    return ensemble.fit(
+    return training.fit(
         patients,
         patients,
         normals(2, 80, seed=60),
-        calibration_patients=["a", "b"],
         recipe=RECIPE,
         detectors=("template",),
         seed=0,

@@ -137,6 +137,7 @@ def test_the_limit_of_likeness_is_the_quantile_of_normal_windows_on_the_first_le
     marked = []
     for record in training.records:
         quality = record.quality.copy()
+        quality[:, 0, QUALITY_FEATURES.index("mut")] *= 10  # as noisy recorders are, beyond the least limit
         quality[:, 1, QUALITY_FEATURES.index("mut")] = 0.9  # the second lead does not count
         quality[0, :, QUALITY_FEATURES.index("mut")] = 0.8  # and this window is not normal
         marked.append(replace(record, quality=quality))
@@ -154,6 +155,15 @@ def test_without_any_normal_window_the_limit_is_the_documented_one():
     none = replace(training, windows=tuple(np.zeros_like(mask) for mask in training.windows))
 
     assert Quality().fit(none, held_out=none, seed=0).mut_limit == pytest.approx(0.04)
+
+
+def test_very_clean_recordings_do_not_make_the_limit_of_likeness_stricter():
+    clean = normals(3, 400, seed=0)
+
+    fitted = Quality().fit(clean, held_out=clean, seed=0)
+
+    assert max(record.quality[:, 0, QUALITY_FEATURES.index("mut")].max() for record in clean.records) < 0.04
+    assert fitted.mut_limit == pytest.approx(0.04)
 
 
 @given(

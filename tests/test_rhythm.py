@@ -110,6 +110,7 @@ def test_one_long_record_does_not_own_the_population():
     with_long = replace(
         training,
         records=(restless, *(training.records[1:] * 8)),
+        patients=(training.patients[0], *(training.patients[1:] * 8)),
         beats=(training.beats[0], *(training.beats[1:] * 8)),
         windows=(np.ones(n, bool), *(training.windows[1:] * 8)),
     )

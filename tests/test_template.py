@@ -247,6 +247,7 @@ def test_only_normal_beats_of_records_with_a_template_teach_the_scale():
     with_short = replace(
         training,
         records=(*training.records, examples(20, seed=9)),
+        patients=(*training.patients, "short"),
         beats=(*training.beats, np.ones(20, bool)),
         windows=(*training.windows, np.ones(len(examples(20, seed=9).window_start), bool)),
     )
@@ -314,6 +315,7 @@ def test_the_order_of_the_training_records_does_not_matter(seed):
     shuffled = replace(
         training,
         records=tuple(training.records[i] for i in order),
+        patients=tuple(training.patients[i] for i in order),
         beats=tuple(training.beats[i] for i in order),
         windows=tuple(training.windows[i] for i in order),
     )

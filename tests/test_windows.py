@@ -1,20 +1,16 @@
-"""Each number of a window answers its one question, is blind to the others, and is NaN where it cannot know."""
+"""A window holds what lies between its first sample and the next window's, and knows what it does not know."""
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
-from cardioclarity.examples import RHYTHM_FEATURES
-from cardioclarity.rates import touching
 from cardioclarity.windows import (
-    defects,
-    dissimilarity,
-    noise,
+    as_rows,
+    of_windows,
     quantile_of_known,
-    rhythm,
     root_mean_square,
-    sinusoidal,
+    window_ends,
     window_share,
     window_starts,
 )
@@ -22,29 +18,13 @@ from cardioclarity.windows import (
 RATE_HZ = 200.0
 WIDTH = 2000
 NAN = np.float32(np.nan)
-MISSING, FLAT, RAILS = range(3)
 
 
-def wavy(n_windows=3, *, n_extra=0):
-    return np.sin(np.arange(n_windows * WIDTH + n_extra) / 7.3).astype(np.float32)
-
-
-def starts(signal):
-    return window_starts(len(signal), rate_hz=RATE_HZ, window_s=10.0)
-
-
-def features(rr_s, *, unknown=()):
-    """Name → (window,) of a record with these intervals."""
-    beat_s = 0.5 + np.r_[0, np.cumsum(rr_s)]
-    rr = np.r_[np.nan, rr_s].astype(np.float32)
-    rr[list(unknown)] = np.nan
-    rpeaks = np.round(beat_s * RATE_HZ).astype(np.int64)
-    n_samples = int(rpeaks[-1]) + 100
-    window_start = window_starts(n_samples, rate_hz=RATE_HZ, window_s=10.0)
-    first, stop = touching(rpeaks, window_start, n_samples=n_samples)
-    table = rhythm(beat_s, rr, (window_start + WIDTH / 2) / RATE_HZ, first=first, stop=stop)
-    assert table.dtype == np.float32
-    return dict(zip(RHYTHM_FEATURES, table.T, strict=True))
+@st.composite
+def any_windows(draw):
+    """Length of a record in samples, and where its windows start."""
+    n_samples, width = draw(st.integers(0, 60)), draw(st.integers(1, 25))
+    return n_samples, window_starts(n_samples, rate_hz=1.0, window_s=width)
 
 
 @pytest.mark.parametrize(
@@ -57,53 +37,42 @@ def test_windows_follow_each_other_and_the_rest_is_one_of_its_own(n_samples, exp
     np.testing.assert_array_equal(window_start, expected)
 
 
-def test_a_clean_signal_has_no_defect():
-    signal = wavy(n_extra=500)
+@given(any_windows())
+def test_windows_cover_every_sample_once(record):
+    n_samples, window_start = record
 
-    shares = defects(signal, starts(signal), rate_hz=RATE_HZ)
+    ends = window_ends(window_start, n_samples=n_samples)
 
-    assert shares.shape == (4, 3)
-    assert shares.dtype == np.float32
-    assert (shares == 0).all()
-
-
-def test_the_missing_share_counts_each_window_by_its_own_length():
-    signal = wavy(n_extra=500)
-    signal[1000:2500] = NAN
-    signal[-100:] = NAN
-
-    np.testing.assert_allclose(defects(signal, starts(signal), rate_hz=RATE_HZ)[:, MISSING], [0.5, 0.25, 0, 0.2])
+    covered = [sample for start, end in zip(window_start, ends, strict=True) for sample in range(start, end)]
+    assert covered == list(range(n_samples))
 
 
-@pytest.mark.parametrize(("still_s", "is_flat"), [(0.9, False), (1.1, True), (5.0, True)])
-@pytest.mark.parametrize(("range_mv", "is_still"), [(0.0, True), (0.018, True), (0.022, False)])
-def test_flat_is_what_moves_less_than_20_microvolts_for_a_second(still_s, is_flat, range_mv, is_still):
-    signal = wavy()
-    n_still = round(still_s * RATE_HZ)
-    signal[2403 : 2403 + n_still] = range_mv * (np.arange(n_still) % 2)
+@given(record=any_windows(), data=st.data())
+def test_a_sample_has_the_value_of_the_window_that_holds_it(record, data):
+    n_samples, window_start = record
+    values = np.array(data.draw(st.lists(st.booleans(), min_size=len(window_start), max_size=len(window_start))), bool)
+    samples = np.arange(n_samples)
 
-    flat = defects(signal, starts(signal), rate_hz=RATE_HZ)[:, FLAT]
+    found = of_windows(values, window_start, samples)
 
-    expected = still_s / 10 if is_flat and is_still else 0
-    np.testing.assert_allclose(flat, [0, expected, 0], atol=0.011)
-
-
-def test_missing_signal_is_not_flat_and_a_signal_below_a_second_never_is():
-    missing = np.full(2 * WIDTH, NAN)
-    short = np.zeros(199, np.float32)
-
-    assert (defects(missing, starts(missing), rate_hz=RATE_HZ)[:, FLAT] == 0).all()
-    assert defects(short, starts(short), rate_hz=RATE_HZ)[0, FLAT] == 0
+    ends = window_ends(window_start, n_samples=n_samples)
+    for start, end, value in zip(window_start, ends, values, strict=True):
+        assert (found[start:end] == value).all()
 
 
-@pytest.mark.parametrize(("n_equal", "share"), [(2, 0), (3, 0.0015), (400, 0.2)])
-@pytest.mark.parametrize("rail", [-1.5, 1.5])
-def test_rails_are_three_or_more_equal_samples_at_the_smallest_or_largest_value(n_equal, share, rail):
-    signal = wavy()
-    signal[2500 : 2500 + n_equal] = rail
-    signal[4500:4900] = 0.3
+def test_where_there_is_no_window_no_sample_is_in_one():
+    assert not of_windows(np.zeros(0, bool), np.zeros(0, np.int64), np.array([0, 5])).any()
 
-    np.testing.assert_allclose(defects(signal, starts(signal), rate_hz=RATE_HZ)[:, RAILS], [0, share, 0])
+
+@given(st.lists(st.lists(st.floats(-9, 9, width=32), max_size=4), max_size=6))
+def test_a_row_holds_its_own_values_and_then_nothing(given_rows):
+    values = np.array([value for row in given_rows for value in row], np.float32)
+
+    rows = as_rows(values, np.array([len(row) for row in given_rows], np.int64))
+
+    for row, expected in zip(rows, given_rows, strict=True):
+        np.testing.assert_array_equal(row[: len(expected)], np.array(expected, np.float32))
+        assert np.isnan(row[len(expected) :]).all()
 
 
 @given(mask=st.lists(st.booleans(), max_size=40), width=st.integers(1, 50))
@@ -122,268 +91,8 @@ def test_the_root_mean_square_leaves_out_missing_samples():
     signal[500:1900] = NAN
     signal[WIDTH : 2 * WIDTH] = NAN
 
-    np.testing.assert_allclose(root_mean_square(signal, starts(signal)), [2, NAN, 2])
-    assert root_mean_square(signal[:0], starts(signal[:0])).shape == (0,)
-
-
-def test_equal_beats_are_not_dissimilar_and_noise_is():
-    rng = np.random.default_rng(0)
-    shape = rng.normal(size=80)
-    beats = rng.normal(size=(30, 80)).astype(np.float32)
-    beats[:10] = shape * rng.uniform(0.5, 2, (10, 1)) + rng.normal(size=(10, 1))
-    first, stop = np.array([0, 10, 20]), np.array([10, 20, 30])
-
-    mut = dissimilarity(beats, np.ones(30, bool), first, stop)
-
-    assert mut.dtype == np.float32
-    assert mut[0] == pytest.approx(0, abs=1e-5)
-    assert (mut[1:] > 0.6).all()
-
-
-def test_bigeminy_repeats_its_two_shapes_and_is_not_dissimilar():
-    shapes = np.random.default_rng(0).normal(size=(2, 80)).astype(np.float32)
-    beats = np.tile(shapes, (6, 1))
-
-    assert dissimilarity(beats, np.ones(12, bool), np.array([0]), np.array([12]))[0] == pytest.approx(0, abs=1e-5)
-
-
-def test_a_window_is_as_dissimilar_as_the_third_best_match_of_its_median_beat():
-    angle = np.deg2rad([0, 10, 30, 70, 75])
-    beats = np.zeros((5, 4), np.float32)
-    beats[:, 0], beats[:, 2] = np.cos(angle), np.sin(angle)
-    beats[:, 1], beats[:, 3] = -beats[:, 0], -beats[:, 2]  # mean 0, so that a correlation is the cosine between angles
-    third_best = np.cos(np.deg2rad([70, 60, 40, 60, 65]))
-
-    mut = dissimilarity(beats, np.ones(5, bool), np.array([0]), np.array([5]))
-
-    assert mut[0] == pytest.approx(1 - np.median(third_best), abs=1e-6)
-
-
-@pytest.mark.parametrize(("n_before", "is_known"), [(2, False), (3, True)])
-def test_three_beats_to_either_side_help_a_window_with_one(n_before, is_known):
-    beats = np.tile(np.random.default_rng(0).normal(size=80).astype(np.float32), (n_before + 1, 1))
-
-    mut = dissimilarity(beats, np.ones(len(beats), bool), np.array([n_before]), np.array([n_before + 1]))
-
-    assert np.isnan(mut[0]) == (not is_known)
-
-
-def test_beats_beyond_three_to_either_side_do_not_help():
-    beats = np.tile(np.random.default_rng(0).normal(size=80).astype(np.float32), (9, 1))
-    beats[5] = np.random.default_rng(1).normal(size=80)
-
-    assert dissimilarity(beats, np.ones(9, bool), np.array([8]), np.array([9]))[0] > 0.5
-
-
-def test_a_beat_that_is_not_whole_is_compared_with_none():
-    beats = np.tile(np.random.default_rng(0).normal(size=80).astype(np.float32), (5, 1))
-    whole = np.array([True, True, True, True, False])
-    beats[4] = 0
-
-    assert dissimilarity(beats, whole, np.array([0]), np.array([5]))[0] == pytest.approx(0, abs=1e-5)
-    assert np.isnan(dissimilarity(beats, whole & (np.arange(5) > 0), np.array([0]), np.array([5]))[0])
-
-
-def test_windows_without_a_beat_cannot_say_how_alike_beats_are():
-    no_window = np.zeros(0, np.int64)
-
-    mut = dissimilarity(np.zeros((0, 80), np.float32), np.zeros(0, bool), np.array([0, 0]), np.array([0, 0]))
-
-    assert np.isnan(mut).all()
-    assert dissimilarity(np.ones((5, 80), np.float32), np.ones(5, bool), no_window, no_window).shape == (0,)
-
-
-@pytest.mark.parametrize("rate_hz", [128.0, 200.0, 360.0])
-def test_noise_is_the_log_of_the_high_band_against_the_qrs(rate_hz):
-    time_s = np.arange(int(20 * rate_hz)) / rate_hz
-    slow = np.sin(2 * np.pi * 10 * time_s)
-    hum = 0.2 * np.sin(2 * np.pi * 50 * time_s)
-    window_start = window_starts(len(time_s), rate_hz=rate_hz, window_s=10.0)
-
-    level = noise((slow + hum).astype(np.float32), window_start, rate_hz=rate_hz, amplitude_mv=2.0)
-
-    np.testing.assert_allclose(level, np.log(0.2 / np.sqrt(2) / 2), atol=0.25)
-    assert (noise(slow.astype(np.float32), window_start, rate_hz=rate_hz, amplitude_mv=2.0) < level - 2).all()
-
-
-@pytest.mark.parametrize(("rate_hz", "amplitude_mv"), [(99.0, 1.0), (360.0, np.nan), (360.0, 0.0)])
-def test_noise_is_unknown_below_100_hz_and_without_an_amplitude(rate_hz, amplitude_mv):
-    assert np.isnan(noise(wavy(), starts(wavy()), rate_hz=rate_hz, amplitude_mv=amplitude_mv)).all()
-
-
-def test_noise_of_silence_is_low_and_of_missing_signal_unknown():
-    signal = np.zeros(2 * WIDTH, np.float32)
-    signal[:WIDTH] = NAN
-
-    level = noise(signal, starts(signal), rate_hz=RATE_HZ, amplitude_mv=1.0)
-
-    assert np.isnan(level[0])
-    assert np.isfinite(level[1])
-    assert level[1] < -10
-
-
-def test_flutter_is_sinusoidal_and_a_pulse_train_or_noise_is_not():
-    time_s = np.arange(3000) / 100
-    flutter = np.sin(2 * np.pi * 4.3 * time_s) + 0.4 * np.sin(2 * np.pi * 8.6 * time_s)
-    pulses = np.exp(-0.5 * (((time_s % 0.8) - 0.4) / 0.02) ** 2)
-    noisy = np.random.default_rng(0).normal(size=1000)
-    signal = np.r_[flutter[:1000], pulses[1000:2000], noisy].astype(np.float32)
-
-    share = sinusoidal(signal, np.arange(0, 3000, 1000), rate_hz=100.0, window_s=10.0)
-
-    assert share.dtype == np.float32
-    assert share[0] > 0.9
-    assert (share[1:] < 0.5).all()
-
-
-def test_power_below_and_above_the_band_does_not_hide_flutter():
-    time_s = np.arange(1000) / 100
-    signal = sum(np.sin(2 * np.pi * hz * time_s) for hz in (0.1, 4.0, 35.0)).astype(np.float32)
-
-    assert sinusoidal(signal, np.array([0]), rate_hz=100.0, window_s=10.0)[0] > 0.9
-
-
-@pytest.mark.parametrize(("rest_s", "is_known"), [(1.9, False), (2.0, True), (9.9, True)])
-def test_a_last_window_is_judged_from_2_s_on(rest_s, is_known):
-    time_s = np.arange(1000 + round(100 * rest_s)) / 100
-    signal = np.sin(2 * np.pi * 4 * time_s).astype(np.float32)
-
-    share = sinusoidal(signal, np.array([0, 1000]), rate_hz=100.0, window_s=10.0)
-
-    assert np.isnan(share[1]) == (not is_known)
-    assert not is_known or share[1] > 0.9
-
-
-def test_a_window_without_power_or_signal_cannot_be_sinusoidal():
-    signal = np.r_[np.zeros(1000), np.full(1000, NAN)].astype(np.float32)
-
-    assert np.isnan(sinusoidal(signal, np.array([0, 1000]), rate_hz=100.0, window_s=10.0)).all()
-
-
-def test_every_window_of_a_long_record_is_judged_as_if_it_stood_alone():
-    signal = np.random.default_rng(0).normal(size=600_000).astype(np.float32)
-
-    share = sinusoidal(signal, np.arange(0, 600_000, 1000), rate_hz=100.0, window_s=10.0)
-
-    alone = sinusoidal(signal[520_000:521_000], np.array([0]), rate_hz=100.0, window_s=10.0)
-    assert share[520] == alone[0]
-
-
-def test_a_steady_pulse_of_usual_rate_has_no_rhythm_feature():
-    for name, values in features([0.8] * 100).items():
-        np.testing.assert_allclose(values, 0, atol=1e-4, err_msg=name)
-
-
-def test_fibrillation_raises_spread_and_entropy():
-    rr_s = np.random.default_rng(0).uniform(0.4, 1.2, 100)
-
-    found = features(rr_s)
-
-    for name in ("mad30", "mad60", "lag3"):
-        assert (found[name] > 0.15).all()
-    for name in ("entropy30", "entropy60"):
-        assert (found[name] > 2).all()
-
-
-def test_the_spread_is_the_median_difference_of_neighbours_over_the_median():
-    found = features([0.7, 0.9] * 60)
-
-    np.testing.assert_allclose(found["mad60"], 0.2 / 0.8, rtol=0.15)
-    np.testing.assert_allclose(found["lag3"], found["mad30"], rtol=1e-5)
-
-
-def test_entropy_of_two_equally_frequent_intervals_is_log_2():
-    np.testing.assert_allclose(features([0.7, 0.9] * 60)["entropy60"], np.log(2), atol=1e-3)
-
-
-@pytest.mark.parametrize("far_s", [(2.0, 3.0), (0.15, 0.2)])
-def test_intervals_far_from_the_median_count_in_the_outermost_bin(far_s):
-    rr_s = np.full(61, 0.5)
-    rr_s[::4], rr_s[2::8] = far_s
-
-    entropy = features(rr_s)["entropy60"]
-
-    p = np.array([16 + 8, 61 - 24]) / 61
-    np.testing.assert_allclose(entropy, -(p * np.log(p)).sum(), atol=0.03)
-
-
-def test_trigeminy_repeats_at_lag_3_and_nothing_else_does():
-    found = features([0.6, 1.0, 0.8] * 40)
-
-    assert (found["trigeminy"] > 0.15).all()
-    np.testing.assert_allclose(found["lag3"], 0, atol=1e-5)
-    for other in ([0.7, 0.9] * 60, 0.8 + 0.1 * np.sin(np.arange(120) / 5)):
-        np.testing.assert_allclose(features(other)["trigeminy"], 0, atol=1e-6)
-
-
-@pytest.mark.parametrize(
-    ("rr_s", "expected"),
-    [
-        (0.8, {}),
-        (0.55, {"tachy": np.log(0.6 / 0.55)}),
-        (0.4, {"tachy": np.log(0.6 / 0.4), "fast": np.log(0.5 / 0.4)}),
-        (1.5, {"slow": np.log(1.5 / 1.2)}),
-    ],
-)
-def test_fast_tachy_and_slow_are_logs_beyond_their_limits(rr_s, expected):
-    found = features([rr_s] * 80)
-
-    for name in ("fast", "tachy", "slow"):
-        np.testing.assert_allclose(found[name], expected.get(name, 0), atol=1e-4)
-
-
-def test_a_short_run_shows_in_its_own_window_only():
-    fast = features([0.8] * 40 + [0.35] * 8 + [0.8] * 40)["fast"]
-
-    assert fast.argmax() == 3
-    assert fast[3] > 0.3
-    np.testing.assert_allclose(fast[[0, 1, 5, 6]], 0, atol=1e-5)
-
-
-@pytest.mark.parametrize(("n_intervals", "is_known"), [(7, False), (8, True)])
-def test_rhythm_is_unknown_below_eight_intervals(n_intervals, is_known):
-    for values in features([0.8] * n_intervals).values():
-        assert np.isfinite(values).all() == is_known
-
-
-def test_at_the_ends_of_a_record_the_neighbourhood_is_shifted_inwards():
-    rr_s = [0.8] * 90
-    rr_s[-29] = 1.0
-
-    found = features(rr_s)["entropy30"]
-
-    assert found[-1] == found[-2] > 0
-
-
-def test_an_unknown_interval_is_left_out_with_its_differences():
-    rr_s = np.full(100, 0.8)
-    rr_s[50] = 9.0
-
-    for name, values in features(rr_s, unknown=[51]).items():
-        known = values[~np.isnan(values)]
-        np.testing.assert_allclose(known, 0, atol=1e-4, err_msg=name)
-
-
-def test_beats_more_than_a_minute_away_say_nothing_of_a_window():
-    rr_s = np.full(60, 0.8)
-    rr_s[5] = 300.0
-
-    found = features(rr_s, unknown=[6])["mad30"]
-
-    assert np.isnan(found[:30]).all()
-    assert np.isfinite(found[-3:]).all()
-
-
-@settings(max_examples=30, deadline=None)
-@given(rr_s=st.lists(st.sampled_from([0.25, 0.5, 0.8, 1.0, 3.0, 30.0]), min_size=1, max_size=80), data=st.data())
-def test_a_row_is_finite_or_all_nan_and_never_negative(rr_s, data):
-    unknown = data.draw(st.sets(st.integers(1, len(rr_s)), max_size=5))
-
-    table = np.stack(list(features(rr_s, unknown=unknown).values()), axis=1)
-
-    is_known = np.isfinite(table).all(axis=1)
-    assert (is_known | np.isnan(table).all(axis=1)).all()
-    assert (table[is_known] >= 0).all()
+    np.testing.assert_allclose(root_mean_square(signal, np.arange(3) * WIDTH), [2, NAN, 2])
+    assert root_mean_square(signal[:0], np.zeros(0, np.int64)).shape == (0,)
 
 
 @given(

@@ -187,7 +187,7 @@ def dense() -> Autoencoder:
 
 def convolutional() -> Autoencoder:
     """Shape and timing in all analysed leads: a convolutional network on the long window, where neighbours show."""
-    return Autoencoder(architecture="convolutional", window="long")
+    return Autoencoder(architecture="convolutional", window="long", settings=fitting.Settings(epochs=20))
 
 
 def _signal(examples: Examples, window: Window) -> NDArray[np.float32]:

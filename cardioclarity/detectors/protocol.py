@@ -15,20 +15,23 @@ Arrays = Mapping[str, NDArray[np.generic]]
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Normals:
-    """Examples of several records, and which of their rows are normal.
+    """Examples of several records, whose they are, and which of their rows are normal.
 
     Attributes:
         records: One Examples per record.
+        patients: Per record the patient.
         beats: Per record a (beat,) bool mask.
         windows: Per record a (window,) bool mask.
     """
 
     records: tuple[Examples, ...]
+    patients: tuple[str, ...]
     beats: tuple[NDArray[np.bool_], ...]
     windows: tuple[NDArray[np.bool_], ...]
 
     def __post_init__(self) -> None:
-        """Check that each mask belongs to its record."""
+        """Check that each patient and each mask belongs to a record."""
+        assert len(self.patients) == len(self.records)
         for examples, beats, windows in zip(self.records, self.beats, self.windows, strict=True):
             assert beats.shape == examples.rpeaks.shape
             assert windows.shape == examples.window_start.shape

@@ -19,7 +19,9 @@ _RULES: Final = (
 
 _SOFT: Final = slice(4, 6)
 _SILENT: Final = np.float32(-1.0)  # the score of a rule that cannot fire
-_MUT_LIMIT: Final = 0.04  # where no normal window tells better: what the development half of MIT-BIH gives
+_LEAST_MUT_LIMIT: Final = 0.04
+"""What the development half of MIT-BIH gives. Cleaner recordings must not make the limit stricter: the waves between the
+beats of atrial fibrillation would then count as noise."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,8 +68,8 @@ class Quality:
         ]
         pooled = np.concatenate([np.empty(0), *clean])
         pooled = pooled[np.isfinite(pooled)]
-        limit = float(np.quantile(pooled, 1.0 - self.nominal)) if len(pooled) else _MUT_LIMIT
-        return FittedQuality(settings=self, mut_limit=limit)
+        limit = float(np.quantile(pooled, 1.0 - self.nominal)) if len(pooled) else 0.0
+        return FittedQuality(settings=self, mut_limit=max(limit, _LEAST_MUT_LIMIT))
 
     def load(self, arrays: Arrays, /) -> "FittedQuality":
         """Rebuild a fitted detector."""

@@ -31,7 +31,7 @@ _TIMING: Final = slice(len(MORPHOLOGY), len(FEATURES))
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Template:
-    """Settings of the template detector, "set E" of the design notes.
+    """Settings of the template detector.
 
     A record is compared with itself: template and centre are medians over its *late* beats (RR not shorter than
     usual), because in bigeminy and runs most beats are abnormal, but they are early. The spread of the population

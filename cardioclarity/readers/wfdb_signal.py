@@ -18,7 +18,7 @@ from cardioclarity.vocabulary import Reason
 MISSING: Final = int(np.iinfo(np.int16).min)
 """What a missing sample becomes, whatever code its format has."""
 
-_BLOCK_BYTES: Final = 1 << 19  # A block and its samples stay in the cache while they are decoded, summed and searched.
+_BLOCK_BYTES: Final = 3 << 17  # A block and its samples stay in the cache while they are decoded, summed and searched.
 
 Bytes = NDArray[np.uint8]
 Row = NDArray[np.int16]
@@ -207,7 +207,7 @@ def _decode_group(group: Group, data: bytes, rows: Mapping[int, Row]) -> bool:
     stored = np.frombuffer(data, np.uint8)[group.byte_offset : group.needs(n_frames)]
     block = max(_BLOCK_BYTES // (n_signals * decoder.bits), 1) * 8  # frames; a multiple of 8 ends on a whole byte
     sums = dict.fromkeys(rows, 0)
-    for start in range(0, n_frames, block):
+    for start in reversed(range(0, n_frames, block)):  # the end was read last, so it still lies in the cache
         stop = min(start + block, n_frames)
         part = stored[start * n_signals * decoder.bits // 8 : decoder.n_bytes(stop * n_signals)]
         for channel, row in rows.items():

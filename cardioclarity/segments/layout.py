@@ -4,6 +4,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from importlib.metadata import version
 from itertools import groupby
 from typing import Final, NamedTuple, Self
@@ -140,6 +141,7 @@ def folder_key(segment_id: str) -> str:
     return f"segments/{segment_id}.zarr"
 
 
+@cache
 def producer() -> str:
     """Name the programs whose versions decide the bytes of a segment."""
     return ", ".join(f"{name} {version(name)}" for name in ("cardioclarity", "zarr", "numcodecs"))

@@ -1,6 +1,7 @@
 """Records → one immutable Zarr segment, create-only, its manifest last."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import chain
 from typing import Any, Final
 
 import google_crc32c
@@ -112,15 +113,15 @@ def _columns(records: Sequence[Record]) -> Mapping[str, tuple[tuple[str, ...], N
         values = (
             np.repeat(np.arange(len(records), dtype=np.int64), counts),
             np.concatenate([record.annotations.sample for record in records]).astype(np.int64),
-            _texts(symbol for record in records for symbol in record.annotations.symbol),
-            _texts(aux for record in records for aux in record.annotations.aux),
+            _texts(chain.from_iterable(record.annotations.symbol for record in records)),
+            _texts(chain.from_iterable(record.annotations.aux for record in records)),
         )
         columns |= {name: (("annotation",), column) for name, column in zip(layout.ANNOTATIONS, values, strict=True)}
     return columns
 
 
 def _texts(values: Iterable[str]) -> NDArray[np.object_]:
-    return np.array(list(values), dtype=object)
+    return np.fromiter(values, dtype=object)
 
 
 def _add_column(group: zarr.Group, name: str, values: NDArray[Any], *, dimensions: tuple[str, ...]) -> None:

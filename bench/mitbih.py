@@ -1,0 +1,84 @@
+"""The MIT-BIH Arrhythmia Database as the reference library reads it."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import wfdb
+from numpy.typing import NDArray
+
+from cardioclarity.record import Annotations, Record, content_id
+from cardioclarity.vocabulary import LEAD_ORDER, RHYTHMS, canonical_lead
+
+# de Chazal 2004. 201 is the same patient as 202, which stands in the other half: no patient is on two sides here.
+DEVELOPMENT = (
+    *("101", "106", "108", "109", "112", "114", "115", "116", "118", "119", "122"),
+    *("124", "201", "203", "205", "207", "208", "209", "215", "220", "223", "230"),
+)
+
+
+class NoDataError(Exception):
+    """The real ECGs are not on this machine."""
+
+
+def archive() -> Path:
+    """The folder of MIT-BIH: beside the checkout, unless `CARDIOCLARITY_DATA` says otherwise.
+
+    Raises:
+        NoDataError: It is not there.
+    """
+    default = Path(__file__).parents[1] / "../shared/data"
+    folder = Path(os.environ.get("CARDIOCLARITY_DATA") or default).resolve() / "mitdb"
+    if not folder.is_dir():
+        raise NoDataError("no real ECGs: set CARDIOCLARITY_DATA to a folder that holds mitdb/")
+    return folder
+
+
+def headers(folder: Path) -> list[Path]:
+    """The headers of a folder, in order."""
+    return sorted(folder.glob("*.hea"))
+
+
+def name(header: Path) -> str:
+    """What wfdb calls a record."""
+    return str(header.with_suffix(""))
+
+
+def read(header: Path) -> Record:
+    """Read a record; its leads come in canonical order."""
+    source = wfdb.rdrecord(name(header), physical=False, return_res=16)
+    leads = {lead: at for at, stored in enumerate(source.sig_name) if (lead := canonical_lead(stored))}
+    names = tuple(sorted(leads, key=LEAD_ORDER.__getitem__))
+    order = [leads[lead] for lead in names]
+    signal = np.ascontiguousarray(source.d_signal.T[order])
+    return Record(
+        record_id=content_id(signal=signal, rate_hz=float(source.fs), leads=names, salt=""),
+        rate_hz=float(source.fs),
+        leads=names,
+        source_leads=tuple(source.sig_name[at] for at in order),
+        signal=signal,
+        gain=np.array(source.adc_gain, np.float64)[order],
+        baseline=np.array(source.baseline, np.float64)[order],
+        annotations=_annotations(header),
+    )
+
+
+def stored_order(header: Path, record: Record) -> list[int]:
+    """Row of a record that holds each channel as the file has them."""
+    return [record.source_leads.index(stored) for stored in wfdb.rdheader(name(header)).sig_name]
+
+
+def between(annotations: Annotations, marks: str) -> NDArray[np.int64]:
+    """(stretch, 2) int64: where an opening annotation and the closing one after it stand, such as ``[]``: flutter."""
+    edges = annotations.sample[np.isin(annotations.symbol, list(marks))]
+    return edges.reshape(-1, 2)
+
+
+def _annotations(header: Path) -> Annotations:
+    marks = wfdb.rdann(name(header), "atr")
+    texts = [text.strip("\0").strip() for text in marks.aux_note]
+    return Annotations(
+        sample=np.array(marks.sample, np.int64),
+        symbol=tuple(marks.symbol),
+        aux=tuple(text if text[1:] in RHYTHMS else "" for text in texts),
+    )

@@ -1,0 +1,146 @@
+"""A backfill that is killed and started again ends with the rows of one whole run, to the last digit."""
+
+import datetime as dt
+import itertools
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from prefect_server import end_group, environment
+
+from cardioclarity import models
+from cardioclarity.config import ConvertConfig, ScoreConfig, TrainConfig
+from cardioclarity.convert import CONVERT
+from cardioclarity.score import SCORE
+from cardioclarity.segments.read import manifest
+from cardioclarity.storage import open_storage
+from cardioclarity.tables import catalog
+from cardioclarity.train import TRAIN
+from cardioclarity.vocabulary import Head
+from cardioclarity.work import drive
+
+pytestmark = [pytest.mark.real_data, pytest.mark.service, pytest.mark.timeout(600)]
+
+BATCH = 5
+LEVEL = 200.0  # so few patients give wide p-values: at usual levels no beat alarms, and none could differ
+LINEAGE = {"run_id", "evidence_run_id", "scored_at", "seen_at", "converted_at"}
+WHERE = {"segment_id", "segment_digest"}
+"""What depends on how records were grouped into segments."""
+
+
+@pytest.fixture(scope="module")
+def archive(real_data):
+    return str(real_data / "mitdb")
+
+
+@pytest.fixture(scope="module")
+def whole(archive, tmp_path_factory):
+    """The archive in one convert, one fit and one score."""
+    root = tmp_path_factory.mktemp("whole") / "root"
+    drive(CONVERT, ConvertConfig(archive=archive, root=str(root)), map)
+    drive(TRAIN, TrainConfig(root=str(root), detectors=("template",), minutes_per_record=5.0), map)
+    drive(SCORE, ScoreConfig(root=str(root), alarms_per_hour=LEVEL), map)
+    return root
+
+
+@pytest.fixture(scope="module")
+def killed(archive, whole, tmp_path_factory):
+    """A backfill with the model of the whole, killed when its second batch had been published, and started again."""
+    folder = tmp_path_factory.mktemp("batches")
+    root = folder / "root"
+    shutil.copytree(whole / "models", root / "models")
+    with (folder / "first.log").open("wb") as log:
+        first = backfill(archive, root, stdout=log, start_new_session=True)
+        wait_until(lambda: n_scored(root) >= 2 * BATCH, first)
+        end_group(first, signal.SIGKILL)
+    survived, killed_at = n_scored(root), dt.datetime.now(dt.UTC)
+    with (folder / "second.log").open("wb") as log:
+        second = backfill(archive, root, stdout=log)
+        assert second.wait(300) == 0, (folder / "second.log").read_text()
+    return root, survived, killed_at
+
+
+def backfill(archive, root, **how):
+    level = ["--alarms-per-hour", str(LEVEL), "--workers", "0"]
+    command = ["-m", "flows.backfill", "--archive", archive, "--root", str(root), "--batch-records", str(BATCH), *level]
+    env = environment(root.parent / "prefect")
+    return subprocess.Popen([sys.executable, *command], env=env, stderr=subprocess.STDOUT, **how)
+
+
+def wait_until(reached, process):
+    deadline = time.monotonic() + 300
+    while not reached():
+        assert process.poll() is None, "the backfill ended before it could be killed"
+        assert time.monotonic() < deadline, "the backfill published nothing"
+        time.sleep(0.05)
+
+
+def n_scored(root):
+    if not (root / "tables" / "records" / "_delta_log").exists():
+        return 0
+    storage = open_storage(str(root))
+    return len(catalog.scores(storage, model_id=models.champion(storage))) // len(Head)
+
+
+def comparable(rows, **more):
+    dropped = LINEAGE | WHERE
+    return sorted(repr([(k, v) for k, v in sorted(row.items()) if k not in dropped] + [*more.items()]) for row in rows)
+
+
+def evidence(root):
+    """The rows of `beats` that count, each with its record's id in place of its place in a segment."""
+    storage = open_storage(str(root))
+    model_id = models.champion(storage)
+    current = catalog.current_scores(storage, model_id)
+    found = []
+    for segment in catalog.segments(storage):
+        run_id = current[segment.segment_id].evidence_run_id
+        columns = catalog.evidence(storage, model_id=model_id, segment_id=segment.segment_id, run_id=run_id)
+        names = manifest(storage, segment.segment_id, digest=segment.digest).record_ids
+        record_ids = [names[index] for index in columns["record_index"]]
+        values = [columns[name] for name in columns if name != "record_index"]
+        found += [repr(row) for row in zip(record_ids, *values, strict=True)]
+    return sorted(found)
+
+
+def test_the_kill_came_in_the_middle(killed):
+    _, survived, _ = killed
+
+    assert survived % BATCH == 0, "a batch is published whole or not at all"
+    assert 2 * BATCH <= survived < 26
+
+
+def test_the_second_start_scored_only_what_was_left(killed):
+    root, survived, killed_at = killed
+    runs = [run for run in catalog.runs(open_storage(str(root))) if run["started_at"] > killed_at]
+
+    assert sum(run["done"] for run in runs if run["verb"] == "score") == 26 - survived
+    assert max(run["done"] for run in runs if run["verb"] == "convert") <= BATCH
+
+
+def test_all_tables_hold_the_rows_of_one_whole_run(whole, killed, archive):
+    ours, theirs = (open_storage(str(root)) for root in (killed[0], whole))
+    model_id = models.champion(theirs)
+
+    for read in (catalog.scores, catalog.events):
+        rows = [comparable(read(storage, model_id=model_id)) for storage in (ours, theirs)]
+        assert rows[0] == rows[1]
+    assert {event["kind"] for event in catalog.events(ours, model_id=model_id)} == set(Head)
+    assert set(catalog.sources(ours, archive)) == set(catalog.sources(theirs, archive))
+    records = [
+        comparable({name: getattr(record, name) for name in record.__slots__} for record in catalog.records(storage))
+        for storage in (ours, theirs)
+    ]
+    assert records[0] == records[1]
+    assert len(records[0]) == 26
+
+
+def test_the_evidence_of_every_beat_is_that_of_one_whole_run(whole, killed):
+    ours, theirs = evidence(killed[0]), evidence(whole)
+
+    differing = [pair for pair in itertools.zip_longest(ours, theirs) if pair[0] != pair[1]]
+    assert not differing, differing[:3]
+    assert len(ours) > 26 * 1000

@@ -1,0 +1,201 @@
+"""A bench gives rows of one shape, in which its goal is judged by the ratio where there is a peer."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bench import command_line, convert, decode, detection, mitbih, patients, scale, segments, signal, training
+from bench.__main__ import BENCHES, as_json
+from bench.rounds import in_turn, least, middle, share
+from bench.rows import HEADINGS, Row, table
+from cardioclarity import models
+from cardioclarity.storage import open_storage
+from cardioclarity.synthetic.archive import MIT, wfdb_files
+from cardioclarity.synthetic.pacing import Scene
+from cardioclarity.synthetic.phantom import ecg
+from cardioclarity.tables import catalog
+
+NAMES = tuple(f"{number}" for number in range(8))
+
+
+@pytest.fixture(scope="module")
+def archive(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("archive")
+    for number, name in enumerate(NAMES):
+        scene = Scene(
+            name=name,
+            seed=number,
+            duration_s=90.0,
+            rate_hz=360.0,
+            leads=("MLII", "V1"),
+            pvc_per_hour=400.0,
+            pac_per_hour=200.0,
+        )
+        for key, data in wfdb_files(ecg(scene), MIT).items():
+            (folder / key).write_bytes(data)
+    return folder
+
+
+def row(**fields):
+    return Row(goal="S0", what="work", unit="s", **({"ours": 2.0} | fields))
+
+
+def test_a_row_is_judged_by_its_ratio_and_without_one_by_our_value():
+    assert row(ratio=5.0, at_least=5.0).reached
+    assert not row(ratio=4.9, at_least=5.0).reached
+    assert row(at_most=2.0).reached
+    assert not row(at_most=1.9).reached
+    assert not row(at_least=1.0, at_most=1.9).reached
+    assert row(ratio=5.0).reached is None
+
+
+def test_the_table_is_aligned_and_says_goal_interval_and_verdict():
+    lines = table([row(ours=0.98765, low=0.9, high=1.0, at_least=0.99), row(ours=1234.5, peer=5000.0, ratio=4.05)])
+
+    assert lines[0].split() == " ".join(HEADINGS).split()
+    assert "0.9877 [0.9, 1]" in lines[1]
+    assert lines[1].endswith("≥ 0.99      s     missed")
+    assert {line.index(cell) for line, cell in zip(lines, ("unit", "s     missed"), strict=False)} == {
+        lines[0].index("unit")
+    }
+
+
+def test_each_round_lets_every_way_do_every_item_once_and_none_always_comes_first():
+    done = []
+    ways = {name: lambda item, name=name: done.append((name, item)) for name in "abc"}
+
+    seconds = in_turn(ways, [1, 2], rounds=3)
+
+    assert [name for name, _ in done[::2]] == [*"abc", *"bca", *"cab"]
+    assert sorted(done) == sorted([(name, item) for name in "abc" for item in (1, 2)] * 3)
+    assert {own.shape for own in seconds.values()} == {(3, 2, 2)}
+
+
+def test_least_and_middle_are_taken_per_item_and_a_share_side_by_side():
+    ours = np.array([[1.0, 20.0], [3.0, 10.0], [2.0, 90.0]])[..., None].repeat(2, axis=2)
+
+    assert least(ours) == 11.0
+    assert middle(ours) == 22.0
+    assert share(ours / 2, ours) == 0.5
+
+
+def test_an_interval_over_patients_holds_the_value_and_narrows_with_their_number():
+    def width(n):
+        values = np.random.default_rng(1).normal(size=n)
+        low, high = patients.interval(lambda drawn: values[drawn].mean(), n)
+        assert low < values.mean() < high
+        return high - low
+
+    assert width(400) < width(25) / 2
+
+
+def test_the_reference_library_and_the_archive_agree_on_a_record(archive):
+    header = archive / "0.hea"
+
+    record = mitbih.read(header)
+
+    assert record.leads == ("V1", "MLII")
+    assert mitbih.stored_order(header, record) == [1, 0]
+    assert {"N", "V"} <= set(record.annotations.symbol)
+
+
+def test_without_the_real_ecgs_a_bench_says_what_to_set(monkeypatch, tmp_path):
+    monkeypatch.setenv("CARDIOCLARITY_DATA", str(tmp_path))
+
+    with pytest.raises(mitbih.NoDataError, match="CARDIOCLARITY_DATA"):
+        decode.measure()
+
+
+@pytest.mark.parametrize("bench", [decode, segments, convert])
+def test_a_bench_of_files_has_a_peer_in_every_row(archive, bench):
+    rows = bench.measure(archive, rounds=1)
+
+    assert all(row.ours > 0 and row.peer > 0 and row.ratio > 0 for row in rows)
+    assert {row.goal for row in rows} <= {"S1", "S2", "S9"}
+
+
+def test_the_detector_bench_finds_the_beats_of_a_clean_archive(archive):
+    rows = {row.what: row for row in signal.measure(archive, names=NAMES)}
+
+    sensitivity = rows["R peaks, channel 1, sensitivity"]
+    assert 0.95 < sensitivity.low <= sensitivity.ours <= sensitivity.high <= 1
+    assert rows["rate, mean absolute error"].ours < 2
+    assert rows["R peaks, per hour of one lead"].ours > 0
+
+
+def test_the_detection_bench_ranks_premature_beats_first_on_patients_it_has_not_seen(archive):
+    rows = {row.what: row for row in detection.measure(archive, names=NAMES, detectors=("template",))}
+
+    assert rows["beat: auroc"].ours > 0.9
+    assert rows["beat: auroc"].low <= rows["beat: auroc"].ours <= rows["beat: auroc"].high
+    assert rows["beat, own R peaks: auroc"].goal == "D14"
+    assert rows["template: auroc"].reached is None
+    assert {"D2", "D4", "D5", "D6", "D7", "D14"} <= {row.goal for row in rows.values()}
+
+
+def test_the_training_bench_times_both_halves(archive):
+    prepare, fit, both = training.measure(archive, detectors=("template",))
+
+    assert min(prepare.ours, fit.ours, both.ours) > 0
+    assert fit.reached
+
+
+def test_the_scale_bench_converts_and_scores_in_one_driver_and_knows_its_peak(tmp_path):
+    scale._make_model(tmp_path / "model")
+
+    ran = scale._run(tmp_path, 3)
+
+    assert min(ran.convert_s, ran.score_s, ran.cpu_s) > 0
+    assert ran.peak_bytes > 50e6
+    root = open_storage(str(tmp_path / "root-3"))
+    scores = catalog.scores(root, model_id=models.champion(root))
+    assert len({one["record_id"] for one in scores}) == 3
+
+
+@pytest.mark.soak
+def test_the_scale_bench_sets_a_larger_archive_beside_a_small_one():
+    rows = {row.unit: row for row in scale.measure(n_records=(2, 4), n_units=20)}
+
+    assert rows["records/s"].ours > 0
+    assert 0.8 < rows["MB"].ratio < 1.2
+    assert 0 < rows["CPU ms"].ours < 1000
+
+
+def test_the_help_of_the_command_is_cheap_to_print_because_nothing_heavy_is_loaded():
+    ours, against_prefect, heavy = command_line.measure(runs=1)
+
+    assert ours.ours > 0
+    assert against_prefect.ratio > 1
+    assert heavy.ours == 0
+
+
+def test_the_list_names_every_bench_with_its_goals():
+    done = subprocess.run([sys.executable, "-m", "bench", "--list"], capture_output=True, text=True, check=True)
+
+    assert [line.split()[0] for line in done.stdout.splitlines()] == list(BENCHES)
+    assert all(": " in line for line in done.stdout.splitlines())
+
+
+def test_the_file_holds_the_rows_with_their_verdict_and_the_load_of_the_machine():
+    written = json.loads(as_json([row(at_most=3.0), row(peer=4.0)], load=(0.5, 0.4, 0.3)))
+
+    assert [one["reached"] for one in written["rows"]] == [True, None]
+    assert written["rows"][1]["peer"] == 4.0
+    assert written["machine"]["load_before"] == [0.5, 0.4, 0.3]
+
+
+def test_a_name_that_is_no_bench_is_refused_with_the_names_there_are():
+    done = subprocess.run([sys.executable, "-m", "bench", "decoed"], capture_output=True, text=True, check=False)
+
+    assert done.returncode == 2
+    assert "command_line" in done.stderr
+
+
+def test_every_file_that_measures_is_named():
+    found = {path.stem for path in Path(decode.__file__).parent.glob("*.py") if "def measure(" in path.read_text()}
+
+    assert found == set(BENCHES)

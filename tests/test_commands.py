@@ -1,0 +1,180 @@
+"""A command speaks in sentences, or in one JSON object, and its exit code says how it ended."""
+
+import json
+import shutil
+import subprocess
+import sys
+
+import pytest
+import roots
+
+from cardioclarity.synthetic import MIT, Scene, ecg, wfdb_files
+
+
+@pytest.fixture(scope="module")
+def scored(tmp_path_factory):
+    return roots.scored(tmp_path_factory.getbasetemp())
+
+
+@pytest.fixture
+def root(scored, tmp_path):
+    return shutil.copytree(scored, tmp_path / "root")
+
+
+@pytest.fixture
+def archive(tmp_path):
+    for key, data in wfdb_files(ecg(Scene(name="a", seed=3, duration_s=15.0, rate_hz=360.0)), MIT).items():
+        path = tmp_path / "archive" / key
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+    return tmp_path / "archive"
+
+
+def cardioclarity(*arguments, cwd=None):
+    """Run the command as a user does; stdin, stdout and stderr are no terminal."""
+    command = [sys.executable, "-m", "cardioclarity", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, check=False, cwd=cwd, timeout=240)
+
+
+def last_json(ended):
+    return json.loads(ended.stdout.splitlines()[-1])
+
+
+def test_convert_says_what_it_did_and_then_that_nothing_is_new(archive, tmp_path):
+    first = cardioclarity("convert", archive, "--root", tmp_path / "new")
+    second = cardioclarity("convert", archive, "--root", tmp_path / "new", "--json")
+
+    assert first.returncode == 0
+    assert "convert: 1 records: 1 done, 0 set aside, 0 already done" in first.stdout
+    assert last_json(second) | {"run_id": "", "seconds": 0} == {
+        "verb": "convert",
+        "run_id": "",
+        "state": "nothing_new",
+        "inputs": 1,
+        "done": 0,
+        "quarantined": 0,
+        "already_done": 1,
+        "seconds": 0,
+    }
+
+
+def test_an_archive_of_broken_files_ends_with_three_and_all_of_them_in_quarantine(archive, tmp_path):
+    (archive / "a.dat").write_bytes(b"")
+
+    ended = cardioclarity("convert", archive, "--root", tmp_path / "new", "--json")
+
+    assert ended.returncode == 3
+    assert (last_json(ended)["done"], last_json(ended)["quarantined"]) == (0, 1)
+
+
+def test_score_names_its_model_and_counts_events_per_head(root):
+    result = last_json(cardioclarity("score", "--root", root, "--alarms-per-hour", "50", "--json"))
+
+    assert set(result) == {
+        *("verb", "run_id", "state", "inputs", "done", "quarantined", "already_done", "seconds", "model_id", "events"),
+    }
+    assert set(result["events"]) == {"rate", "rhythm", "beat", "quality"}
+
+
+def test_train_names_model_and_champion(root):
+    ended = cardioclarity("train", "--root", root, "--detector", "template", "--seed", "9", "--json")
+
+    assert ended.returncode == 0
+    assert {"model_id", "champion"} <= last_json(ended).keys()
+    assert last_json(ended)["champion"] != last_json(ended)["model_id"]
+
+
+def test_report_says_where_the_page_is(root, tmp_path):
+    ended = cardioclarity("report", "--root", root, "--output", tmp_path / "page.html")
+
+    assert ended.returncode == 0
+    assert str(tmp_path / "page.html") in ended.stdout
+    assert (tmp_path / "page.html").read_text().lower().startswith("<!doctype html>")
+
+
+def test_runs_are_listed_and_a_missing_night_fails(root):
+    recent = cardioclarity("runs", "--root", root, "--expect-within", "26h")
+    missing = cardioclarity("runs", "--root", root, "--expect-within", "0m")
+
+    assert recent.returncode == 0
+    assert [line.split()[1] for line in recent.stdout.splitlines()] == ["verb", "score", "train", "convert"]
+    assert missing.returncode == 1
+    assert "no scoring run ended within 0m" in missing.stderr
+
+
+def test_the_champion_can_be_moved_forward_and_back(root):
+    first = last_json(cardioclarity("models", "--root", root, "--json"))["champion"]
+    trained = last_json(cardioclarity("train", "--root", root, "--detector", "template", "--champion", "--json"))
+    back = last_json(cardioclarity("models", "--root", root, "--use", first, "--json"))
+
+    assert trained["champion"] == trained["model_id"] != first
+    assert back["champion"] == first
+    assert len(back["models"]) == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "sentence"),
+    [
+        (["convert", "nowhere", "--root", "new"], 1, "archive nowhere does not exist"),
+        (["convert", "empty", "--root", "new"], 1, "holds no ECG record"),
+        (["score", "--root", "nowhere"], 1, "nowhere is no CardioClarity root"),
+        (["train", "--root", "nowhere"], 1, "cardioclarity convert"),
+        (["report", "--root", "nowhere"], 1, "nowhere is no CardioClarity root"),
+        (["models", "--root", "nowhere"], 1, "nowhere is no CardioClarity root"),
+        (["train", "--root", "root", "--detector", "magic"], 1, "'magic'"),
+        (["score", "--root", "root", "--model", "0" * 32], 1, "has no model"),
+        (["report", "--root", "root", "--run", "never"], 1, "no scoring run 'never'"),
+        (["models", "--root", "root", "--use", "0" * 32], 1, "has no model"),
+        (["score", "--root", "root", "--alarms-per-hour", "0"], 2, "alarms_per_hour 0"),
+        (["score", "--root", "root", "--workers", "2", "--scheduler", "tcp://127.0.0.1:1"], 2, "exclude"),
+        (["score", "--root", "root", "--pause-s", "soon"], 2, "pause-s"),
+        (["runs", "--root", "root", "--expect-within", "soon"], 2, "such as 26h"),
+        (["convert", "empty", "--root", "new", "--annon"], 2, "--anon"),
+        (["konvert"], 2, "convert"),
+    ],
+)
+def test_a_mistake_is_one_sentence_with_its_exit_code_and_no_traceback(root, arguments, code, sentence):
+    (root.parent / "empty").mkdir()
+
+    ended = cardioclarity(*arguments, cwd=root.parent)
+
+    assert ended.returncode == code
+    assert sentence in " ".join(ended.stderr.replace("│", " ").split())
+    assert "Traceback" not in ended.stderr
+    assert not (root.parent / "new").exists()
+
+
+def test_debug_shows_the_traceback(tmp_path):
+    assert "Traceback" in cardioclarity("score", "--root", tmp_path / "nowhere", "--debug").stderr
+
+
+def test_a_root_that_cannot_be_read_is_a_sentence(tmp_path):
+    (tmp_path / "file").write_text("no folder")
+
+    ended = cardioclarity("score", "--root", tmp_path / "file")
+
+    assert ended.returncode == 1
+    assert ended.stderr.startswith("error: ")
+    assert "Traceback" not in ended.stderr
+
+
+def test_version_and_help_say_what_the_software_is_not_for():
+    assert "Research use only" in cardioclarity("--version").stdout
+    assert "Research use only" in cardioclarity("--help").stdout
+
+
+def test_the_command_line_starts_without_heavy_libraries():
+    code = "import sys; sys.argv = ['cardioclarity', '--help']\ntry:\n    from cardioclarity.__main__ import main; main()\n"
+    code += "except SystemExit:\n    pass\nprint(*sorted(m for m in sys.modules if '.' not in m))"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+
+    assert not {"numpy", "torch", "zarr", "xarray", "dask", "distributed", "prefect", "pyarrow", "scipy"} & set(loaded)
+
+
+@pytest.mark.parametrize("command", ["demo", "convert", "train", "score", "report", "runs", "models"])
+def test_each_command_explains_itself_with_an_example(command):
+    ended = cardioclarity(command, "--help")
+
+    assert ended.returncode == 0
+    assert "--json" in ended.stdout
+    assert "default: <" not in ended.stdout
