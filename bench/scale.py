@@ -151,7 +151,8 @@ def _cpu_s() -> float:
     """CPU seconds so far of this process and those below it that live."""
     me = psutil.Process()
     times = [process.cpu_times() for process in (me, *me.children(recursive=True))]
-    return sum(spent.user + spent.system for spent in times)
+    seconds: float = sum(spent.user + spent.system for spent in times)
+    return seconds
 
 
 def _tick(unit: Tick) -> Receipt[None]:

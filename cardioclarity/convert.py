@@ -9,6 +9,7 @@ import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import chain
 
 from cardioclarity import readers
@@ -21,8 +22,9 @@ from cardioclarity.record import Record
 from cardioclarity.segments.layout import group as group_records
 from cardioclarity.segments.write import write as write_segment
 from cardioclarity.storage import Storage, open_storage
-from cardioclarity.tables import catalog, publish, runs
-from cardioclarity.vocabulary import Reason, Stage
+from cardioclarity.tables import catalog, deliveries, publish, runs
+from cardioclarity.tables.deliveries import Delivery, Origin
+from cardioclarity.vocabulary import Stage
 from cardioclarity.work import Plan, Quarantined, Receipt, RunState, Summary, Verb, new_run_id
 
 log = logging.getLogger(__name__)
@@ -66,7 +68,7 @@ class ConvertUnit:
     @property
     def inputs(self) -> tuple[str, ...]:
         """``version:key`` of each source."""
-        return tuple(f"{source.version}:{source.key}" for source in self.sources)
+        return tuple(deliveries.input_name(version=source.version, key=source.key) for source in self.sources)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -176,53 +178,63 @@ def _patient_key() -> bytes | None:
     return value.encode() if value else None
 
 
-@dataclass(slots=True)
-class _Delivery:
-    """One source on its way through a unit: what it became, or why it was set aside."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Read:
+    """One source after the attempt to read it: what it became, or why it is set aside."""
 
     source: Source
     digest: str
     record: Record | None = None
     error: DataError | None = None
 
+    def delivery(self) -> Delivery:
+        return Delivery(
+            key=self.source.key,
+            version=self.source.version,
+            digest=self.digest,
+            record_id=None if self.record is None else self.record.record_id,
+            reason=None if self.error is None else self.error.reason,
+        )
+
+    def quarantined(self) -> Quarantined | None:
+        if self.error is None:
+            return None
+        name = deliveries.input_name(version=self.source.version, key=self.source.key)
+        return Quarantined(input=name, stage=Stage.CONVERT, reason=self.error.reason, message=str(self.error))
+
 
 def run(unit: ConvertUnit) -> Receipt[Converted]:
     """Read each source, write the segments of the unit and stage its rows; bad data becomes quarantine rows."""
     archive = open_storage(unit.archive, unit.archive_storage)
     root = open_storage(unit.root, unit.root_storage)
-    deliveries = _deliveries(archive, unit)
-    records = {d.record.record_id: d.record for d in reversed(deliveries) if d.record is not None}
+    attempts = _attempts(archive, unit)
+    records = {item.record.record_id: item.record for item in reversed(attempts) if item.record is not None}
     staged = [_stage_segment(root, unit, part) for part in group_records(records.values())]
-    quarantined = tuple(
-        Quarantined(input=name, stage=Stage.CONVERT, reason=delivery.error.reason, message=str(delivery.error))
-        for name, delivery in zip(unit.inputs, deliveries, strict=True)
-        if delivery.error is not None
-    )
+    quarantined = tuple(row for item in attempts if (row := item.quarantined()))
     log.info("unit %s: %d records in %d segments, %d set aside", unit.id, len(records), len(staged), len(quarantined))
-    where = _Where(root=root, archive=unit.archive, run_id=unit.run_id, unit_id=unit.id, seen_at=unit.started_at)
+    origin = Origin(archive=unit.archive, run_id=unit.run_id, unit_id=unit.id, seen_at=unit.started_at)
     return Receipt(
         unit_id=unit.id,
-        done=len(deliveries) - len(quarantined),
+        done=len(attempts) - len(quarantined),
         quarantined=quarantined,
         output=Converted(
             records=tuple(staged),
-            sources=_stage_sources(where, [_source_row(delivery) for delivery in deliveries]),
-            quarantine=_stage_quarantine(where, quarantined),
+            sources=deliveries.stage_sources(root, [item.delivery() for item in attempts], origin),
+            quarantine=deliveries.stage_quarantine(root, quarantined, origin) if quarantined else None,
         ),
     )
 
 
-def _deliveries(archive: Storage, unit: ConvertUnit) -> list[_Delivery]:
+def _attempts(archive: Storage, unit: ConvertUnit) -> list[_Read]:
     """Read the sources in their order; many at once where each fetch is a round trip over a network."""
     patients = unit.patients or ("",) * len(unit.sources)
-    pairs = zip(unit.sources, patients, strict=True)
     if "://" not in archive.url:
-        return [_deliver(archive.fetch, source, patient) for source, patient in pairs]
+        return [_attempt(archive.fetch, *pair) for pair in zip(unit.sources, patients, strict=True)]
     with ThreadPoolExecutor(_FETCHES_AT_ONCE) as pool:
-        return list(pool.map(lambda pair: _deliver(archive.fetch, *pair), pairs))
+        return list(pool.map(partial(_attempt, archive.fetch), unit.sources, patients))
 
 
-def _deliver(fetch: Fetch, source: Source, patient: str) -> _Delivery:
+def _attempt(fetch: Fetch, source: Source, patient: str) -> _Read:
     digest = hashlib.sha256()
 
     def hashed(key: str) -> bytes:
@@ -233,10 +245,10 @@ def _deliver(fetch: Fetch, source: Source, patient: str) -> _Delivery:
     try:
         record = readers.read(source, hashed, Limits())
     except DataError as error:
-        return _Delivery(source, digest.hexdigest(), error=error)
+        return _Read(source=source, digest=digest.hexdigest(), error=error)
     if patient:
         record = replace(record, patient=replace(record.patient, patient_id=patient))
-    return _Delivery(source, digest.hexdigest(), record=record)
+    return _Read(source=source, digest=digest.hexdigest(), record=record)
 
 
 def _stage_segment(root: Storage, unit: ConvertUnit, records: Sequence[Record]) -> publish.Staged:
@@ -263,70 +275,6 @@ def _stage_segment(root: Storage, unit: ConvertUnit, records: Sequence[Record]) 
     return publish.stage(root, "records", rows, run_id=unit.run_id, unit_id=unit.id, partition=partition)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Where:
-    """Where rows about sources go, and the columns they share."""
-
-    root: Storage
-    archive: str
-    run_id: str
-    unit_id: str
-    seen_at: dt.datetime
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _SourceRow:
-    """What the table `sources` remembers of one delivery."""
-
-    key: str
-    version: str
-    digest: str | None
-    record_id: str | None
-    reason: Reason | None
-
-
-def _source_row(delivery: _Delivery) -> _SourceRow:
-    return _SourceRow(
-        key=delivery.source.key,
-        version=delivery.source.version,
-        digest=delivery.digest,
-        record_id=None if delivery.record is None else delivery.record.record_id,
-        reason=None if delivery.error is None else delivery.error.reason,
-    )
-
-
-def _stage_sources(where: _Where, rows: Sequence[_SourceRow]) -> publish.Staged:
-    columns = {
-        "archive": where.archive,
-        "source_key": [row.key for row in rows],
-        "source_version": [row.version for row in rows],
-        "source_digest": [row.digest for row in rows],
-        "record_id": [row.record_id for row in rows],
-        "reason": [row.reason for row in rows],
-        "run_id": where.run_id,
-        "seen_at": where.seen_at,
-    }
-    return publish.stage(where.root, "sources", columns, run_id=where.run_id, unit_id=where.unit_id)
-
-
-def _stage_quarantine(where: _Where, quarantined: Sequence[Quarantined]) -> publish.Staged | None:
-    if not quarantined:
-        return None
-    versions_and_keys = [row.input.partition(":") for row in quarantined]
-    columns = {
-        "stage": Stage.CONVERT,
-        "archive": where.archive,
-        "source_key": [key for _, _, key in versions_and_keys],
-        "source_version": [version for version, _, _ in versions_and_keys],
-        "record_id": None,
-        "reason": [row.reason for row in quarantined],
-        "message": [row.message for row in quarantined],
-        "run_id": where.run_id,
-        "seen_at": where.seen_at,
-    }
-    return publish.stage(where.root, "quarantine", columns, run_id=where.run_id, unit_id=where.unit_id)
-
-
 def finish(config: ConvertConfig, plan: Plan[ConvertUnit], receipts: Iterator[Receipt[Converted]]) -> Summary:
     """Publish: records, sources and quarantine in one commit each, then the line in `runs`."""
     archive, root = open_storage(config.archive, config.archive_storage), open_storage(config.root, config.root_storage)
@@ -343,7 +291,9 @@ def finish(config: ConvertConfig, plan: Plan[ConvertUnit], receipts: Iterator[Re
     if sources:
         publish.add_new(root, records, run_id=plan.run_id)
         publish.upsert(root, "sources", sources, run_id=plan.run_id)
-        publish.upsert(root, "quarantine", quarantine, run_id=plan.run_id, gone=_mended(root, archive))
+        publish.upsert(
+            root, "quarantine", quarantine, run_id=plan.run_id, gone=deliveries.mended_sources(root, archive.url)
+        )
     summary = Summary(
         verb=CONVERT.name,
         run_id=plan.run_id,
@@ -356,26 +306,14 @@ def finish(config: ConvertConfig, plan: Plan[ConvertUnit], receipts: Iterator[Re
     return summary
 
 
-def _mended(root: Storage, archive: Storage) -> list[tuple[object, ...]]:
-    """Find the rows of quarantine whose source has been read since."""
-    set_aside = {
-        row["source_key"]
-        for row in catalog.quarantine(root)
-        if (row["stage"], row["archive"]) == (Stage.CONVERT, archive.url)
-    }
-    read = {row.key for row in catalog.sources(root, archive.url) if row.reason is None} if set_aside else set()
-    return [(Stage.CONVERT.value, archive.url, key, None) for key in sorted(set_aside & read)]
-
-
 def _after_death(root: Storage, archive: Storage, plan: Plan[ConvertUnit], receipt: Receipt[Converted]) -> Converted:
     """Stage the rows of a unit that killed its worker: all its sources are set aside, and not tried every night."""
-    where = _Where(root=root, archive=archive.url, run_id=plan.run_id, unit_id=receipt.unit_id, seen_at=plan.started_at)
-    rows = []
-    for row in receipt.quarantined:
-        version, _, key = row.input.partition(":")
-        rows.append(_SourceRow(key=key, version=version, digest=None, record_id=None, reason=row.reason))
+    origin = Origin(archive=archive.url, run_id=plan.run_id, unit_id=receipt.unit_id, seen_at=plan.started_at)
+    unread = [deliveries.unread(row) for row in receipt.quarantined]
     return Converted(
-        records=(), sources=_stage_sources(where, rows), quarantine=_stage_quarantine(where, receipt.quarantined)
+        records=(),
+        sources=deliveries.stage_sources(root, unread, origin),
+        quarantine=deliveries.stage_quarantine(root, receipt.quarantined, origin),
     )
 
 

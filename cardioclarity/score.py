@@ -15,7 +15,8 @@ from cardioclarity.judgement import decide
 from cardioclarity.segments.read import manifest
 from cardioclarity.segments.read import read as read_segment
 from cardioclarity.storage import Storage, open_storage
-from cardioclarity.tables import catalog, publish, rows, runs
+from cardioclarity.tables import catalog, deliveries, publish, rows, runs
+from cardioclarity.tables.deliveries import Origin
 from cardioclarity.vocabulary import Head, Stage
 from cardioclarity.work import Plan, Quarantined, Receipt, RunState, Summary, Verb, new_run_id
 
@@ -231,8 +232,9 @@ def finish(config: ScoreConfig, plan: Plan[ScoreUnit], receipts: Iterator[Receip
         quarantined.extend(receipt.quarantined)
         outputs.extend([receipt.output] if receipt.output else [])
     published = _publish(root, plan, plan.model_id, outputs) if outputs else frozenset()
-    quarantine = [_stage_quarantine(root, plan, quarantined)] if quarantined else []
-    publish.upsert(root, "quarantine", quarantine, run_id=plan.run_id, gone=_mended(root, published))
+    origin = Origin(archive=None, run_id=plan.run_id, unit_id=SCORE.name, seen_at=plan.started_at)
+    quarantine = [deliveries.stage_quarantine(root, quarantined, origin)] if quarantined else []
+    publish.upsert(root, "quarantine", quarantine, run_id=plan.run_id, gone=deliveries.mended_records(root, published))
     summary = Summary(
         verb=SCORE.name,
         run_id=plan.run_id,
@@ -279,32 +281,10 @@ def _publish(root: Storage, plan: Plan[ScoreUnit], model_id: str, outputs: Seque
     return frozenset(switched.published)
 
 
-def _mended(root: Storage, published: frozenset[str]) -> list[tuple[object, ...]]:
-    """Find the rows of quarantine whose record has been scored now."""
-    set_aside = {row["record_id"] for row in catalog.quarantine(root) if row["stage"] == Stage.SCORE}
-    scored = {record.record_id for record in catalog.records(root, segment_ids=published)} if set_aside else set()
-    return [(Stage.SCORE.value, None, None, record_id) for record_id in sorted(set_aside & scored)]
-
-
 def _state(outputs: Sequence[Scored], quarantined: Sequence[Quarantined], published: frozenset[str]) -> RunState:
     if not outputs and not quarantined:
         return RunState.NOTHING_NEW
     return RunState.COMPLETED if published or quarantined else RunState.SUPERSEDED
-
-
-def _stage_quarantine(root: Storage, plan: Plan[ScoreUnit], quarantined: Sequence[Quarantined]) -> publish.Staged:
-    columns = {
-        "stage": Stage.SCORE,
-        "archive": None,
-        "source_key": None,
-        "source_version": None,
-        "record_id": [row.input for row in quarantined],
-        "reason": [row.reason for row in quarantined],
-        "message": [row.message for row in quarantined],
-        "run_id": plan.run_id,
-        "seen_at": plan.started_at,
-    }
-    return publish.stage(root, "quarantine", columns, run_id=plan.run_id, unit_id="score")
 
 
 SCORE = Verb(name="score", plan=plan, run=run, finish=finish)

@@ -1,9 +1,11 @@
 """What tests share: the real data, where it is."""
 
 import os
+import shutil
 from pathlib import Path
 
 import pytest
+import roots
 
 
 @pytest.fixture(scope="session")
@@ -14,3 +16,15 @@ def real_data() -> Path:
     if not (folder / "mitdb").is_dir():
         pytest.skip("no real ECG data: set CARDIOCLARITY_DATA to a folder that holds mitdb/")
     return folder
+
+
+@pytest.fixture(scope="session")
+def scored(tmp_path_factory) -> Path:
+    """A small root that has been converted, trained and scored; for reading only."""
+    return Path(roots.scored(tmp_path_factory.getbasetemp()))
+
+
+@pytest.fixture
+def root(scored, tmp_path) -> Path:
+    """A copy of it, of one's own."""
+    return shutil.copytree(scored, tmp_path / "root")

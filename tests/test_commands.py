@@ -1,24 +1,12 @@
 """A command speaks in sentences, or in one JSON object, and its exit code says how it ended."""
 
 import json
-import shutil
 import subprocess
 import sys
 
 import pytest
-import roots
 
 from cardioclarity.synthetic import MIT, Scene, ecg, wfdb_files
-
-
-@pytest.fixture(scope="module")
-def scored(tmp_path_factory):
-    return roots.scored(tmp_path_factory.getbasetemp())
-
-
-@pytest.fixture
-def root(scored, tmp_path):
-    return shutil.copytree(scored, tmp_path / "root")
 
 
 @pytest.fixture

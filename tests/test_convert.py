@@ -14,7 +14,7 @@ from cardioclarity.storage import open_storage
 from cardioclarity.synthetic import MIT, Scene, ecg, wfdb_files, write_archive
 from cardioclarity.tables import catalog, publish
 from cardioclarity.vocabulary import Reason
-from cardioclarity.work import RunState, drive
+from cardioclarity.work import Quarantined, Receipt, RunState, drive
 
 SCENE = Scene(name="a", seed=3, duration_s=20.0, rate_hz=360.0)
 
@@ -241,3 +241,21 @@ def test_a_converter_that_died_before_its_commits_left_nothing_to_see(archive, r
 
     assert convert(archive, root).done == 1
     assert len(list((root / "segments").glob("*.zarr"))) == 1
+
+
+def test_the_sources_of_a_unit_that_killed_its_worker_are_set_aside_and_not_tried_every_night(archive, root):
+    config = ConvertConfig(archive=str(archive), root=str(root))
+    plan = CONVERT.plan(config)
+    (unit,) = plan.units
+    rows = tuple(
+        Quarantined(input=name, stage=unit.stage, reason=Reason.POISONED, message="it killed its worker twice")
+        for name in unit.inputs
+    )
+
+    summary = CONVERT.finish(config, plan, iter([Receipt(unit_id=unit.id, done=0, quarantined=rows)]))
+
+    assert (summary.done, summary.quarantined) == (0, 1)
+    assert [(row["source_key"], row["reason"]) for row in table(root, "quarantine")] == [("a.hea", "poisoned")]
+    assert convert(archive, root).state == RunState.NOTHING_NEW
+    assert convert(archive, root, retry_quarantined=True).done == 1
+    assert table(root, "quarantine") == []

@@ -5,7 +5,6 @@ import shutil
 import deltalake
 import numpy as np
 import pytest
-import roots
 
 from cardioclarity import parallel
 from cardioclarity.config import ParallelConfig, ScoreConfig
@@ -13,20 +12,10 @@ from cardioclarity.errors import DamageError, NotFoundError
 from cardioclarity.score import SCORE
 from cardioclarity.storage import open_storage
 from cardioclarity.tables import catalog
-from cardioclarity.vocabulary import Head, State
-from cardioclarity.work import RunState, drive
+from cardioclarity.vocabulary import Head, Reason, State
+from cardioclarity.work import Quarantined, Receipt, RunState, drive
 
 LINEAGE = ("run_id", "evidence_run_id", "scored_at", "seen_at")
-
-
-@pytest.fixture(scope="module")
-def scored(tmp_path_factory):
-    return roots.scored(tmp_path_factory.getbasetemp())
-
-
-@pytest.fixture
-def root(scored, tmp_path):
-    return shutil.copytree(scored, tmp_path / "root")
 
 
 @pytest.fixture
@@ -183,3 +172,22 @@ def test_an_unknown_model_and_a_missing_champion_say_what_there_is(root):
         score(root)
     with pytest.raises(NotFoundError, match="cardioclarity convert"):
         score(root / "nowhere")
+
+
+def test_records_of_a_unit_that_killed_its_worker_are_set_aside_until_they_are_scored(unscored):
+    config = ScoreConfig(root=str(unscored))
+    plan = SCORE.plan(config)
+    dead, *others = plan.units
+    rows = tuple(
+        Quarantined(input=name, stage=dead.stage, reason=Reason.POISONED, message="it killed its worker twice")
+        for name in dead.inputs
+    )
+    receipts = [Receipt(unit_id=dead.id, done=0, quarantined=rows), *map(SCORE.run, others)]
+
+    summary = SCORE.finish(config, plan, iter(receipts))
+
+    storage = open_storage(str(unscored))
+    assert (summary.state, summary.quarantined) == (RunState.COMPLETED, len(dead.inputs))
+    assert {row["record_id"] for row in catalog.quarantine(storage) if row["stage"] == "score"} == set(dead.inputs)
+    assert score(unscored).done == len(dead.inputs)
+    assert not [row for row in catalog.quarantine(storage) if row["stage"] == "score"]

@@ -3,7 +3,6 @@
 import shutil
 
 import pytest
-import roots
 
 from cardioclarity import models
 from cardioclarity.config import TrainConfig
@@ -11,16 +10,6 @@ from cardioclarity.errors import NotFoundError
 from cardioclarity.storage import open_storage
 from cardioclarity.train import TRAIN
 from cardioclarity.work import drive
-
-
-@pytest.fixture(scope="module")
-def scored(tmp_path_factory):
-    return roots.scored(tmp_path_factory.getbasetemp())
-
-
-@pytest.fixture
-def root(scored, tmp_path):
-    return shutil.copytree(scored, tmp_path / "root")
 
 
 def train(root, **settings):
