@@ -333,7 +333,14 @@ def _progress(verb: str, plan: Plan[U], *, shown: bool) -> Iterator[Callable[[Re
 
     with Progress(console=Console(stderr=True), transient=True) as progress:
         task = progress.add_task(verb, total=plan.expected_units)
-        yield lambda _: progress.advance(task)
+        rest = "fit and save" if verb == "train" else "publish"
+
+        def told(_: Receipt[O]) -> None:
+            progress.advance(task)
+            if progress.finished:
+                progress.update(task, description=f"{verb}: {rest}", total=None)
+
+        yield told
 
 
 def _duration(text: str) -> dt.timedelta:

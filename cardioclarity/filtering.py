@@ -1,6 +1,7 @@
 """Zero-phase band-pass and rational resampling that never reach across missing signal."""
 
 from fractions import Fraction
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,7 +41,7 @@ def band_pass(
     high_hz = min(high_hz, _HIGHEST_SHARE * rate_hz)
     if high_hz <= low_hz:
         return np.where(np.isnan(signal_mv), np.float32(np.nan), np.float32(0.0))
-    sections = scipy_signal.butter(order, (low_hz, high_hz), "bandpass", fs=rate_hz, output="sos")
+    sections = _design(rate_hz=rate_hz, low_hz=low_hz, high_hz=high_hz, order=order)
     margin = int(np.ceil(_SETTLE_PERIODS * rate_hz / low_hz))
     filtered = np.full(signal_mv.shape, np.nan, np.float32)
     rows = signal_mv.reshape(-1, signal_mv.shape[-1]) if signal_mv.size else signal_mv[:0]
@@ -114,6 +115,12 @@ def expand(starts: NDArray[np.int64], stops: NDArray[np.int64]) -> NDArray[np.in
     before = np.cumsum(lengths) - lengths
     index: NDArray[np.int64] = np.arange(lengths.sum(), dtype=np.int64) + np.repeat(starts - before, lengths)
     return index
+
+
+@cache  # a third of the time of a 10-s record goes into the design otherwise; an archive knows few rates
+def _design(*, rate_hz: float, low_hz: float, high_hz: float, order: int) -> NDArray[np.float64]:
+    sections: NDArray[np.float64] = scipy_signal.butter(order, (low_hz, high_hz), "bandpass", fs=rate_hz, output="sos")
+    return sections
 
 
 def _filter_stretch(

@@ -6,7 +6,7 @@ import itertools
 import logging
 import os
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
@@ -27,10 +27,12 @@ _INLINE_UNITS: Final = 2  # a cluster takes longer to start than so few units ta
 _UNITS_PER_THREAD: Final = 4
 _SMALLEST_WINDOW: Final = 16
 _CONNECT_S: Final = 5
+_RESTART_S: Final = 15
 _NOISY: Final = ("distributed", "distributed.client", "tornado", "tornado.application")
 _WORKER_ENVIRONMENT: Final = {
     **{f"{library}_NUM_THREADS": "1" for library in ("OMP", "MKL", "OPENBLAS", "RAYON")},
     "MALLOC_TRIM_THRESHOLD_": "65536",
+    "DASK_LOGGING__DISTRIBUTED": "critical",  # holds from a worker's first line on, also of one that ends as it starts
 }
 _CONFIG: Final = {
     "distributed.scheduler.allowed-failures": 1,  # with 0 a unit that only waited on a dead worker is blamed
@@ -49,8 +51,8 @@ _CONFIG: Final = {
 def mapper(where: ParallelConfig) -> Iterator[Mapper[Any, Any]]:
     """Give the map that runs units where the settings say, until the block ends.
 
-    With no scheduler named, up to two units run in this process; more start one worker process per processor, or as
-    many as are asked for, and the workers end with the last receipt. At no time are more units handed out than four per
+    Where nothing is asked for, up to two units run in this process, and more start one worker process per processor;
+    else as many workers as are asked for, at most one per unit. Local workers end with the last receipt. At no time are more units handed out than four per
     worker (sixteen at least), so that memory does not grow with the archive. An error that a unit raises is raised here.
     A unit that kills its worker twice is put aside and run again with nothing beside it; where it kills again, its inputs
     are quarantined as `poisoned`, at the unit's own `stage`.
@@ -90,7 +92,8 @@ def _peek(units: "Iterable[Any]", where: ParallelConfig) -> tuple[list[Any], Ite
 
     wanted = where.workers or CPU_COUNT
     head = list(itertools.islice(rest, max(wanted, _INLINE_UNITS + 1)))
-    if not head or (where.scheduler is None and len(head) <= _INLINE_UNITS):
+    is_free = where.scheduler is None and where.workers is None
+    if not head or (is_free and len(head) <= _INLINE_UNITS):
         return head, rest, 0
     return head, rest, min(wanted, len(head))
 
@@ -198,12 +201,14 @@ def _cluster(n_workers: int) -> Iterator[Any]:
         Client(cluster) as client,  # type: ignore[no-untyped-call]
     ):
         yield client
+        with suppress(TimeoutError):  # a worker that is shut down while it starts leaves a traceback on the terminal
+            client.wait_for_workers(n_workers, timeout=_RESTART_S)
 
 
 @contextmanager
 def _same_environment() -> Iterator[None]:
     """Take back what Dask sets here for its workers: one thread would slow down what this process does next, a fit."""
-    before = {name: os.environ.get(name) for name in (*_WORKER_ENVIRONMENT, "PYTHONHASHSEED")}
+    before = {name: os.environ.get(name) for name in (*_WORKER_ENVIRONMENT, "PYTHONHASHSEED", "__DASK_PARENT_PID")}
     try:
         yield
     finally:

@@ -112,7 +112,7 @@ def episodes(  # noqa: PLR0913  # arrays of one record and three limits, all by 
     Returns:
         Episodes in the order of their start, all of them inside the record.
 
-    Source: limits of the 2018 ACC/AHA/HRS bradycardia guideline; MIT-BIH figures by `python -m bench.signal`.
+    Source: limits of the 2018 ACC/AHA/HRS bradycardia guideline; MIT-BIH figures by `python -m bench signal`.
     """
     rate_bpm = mean_rate(rpeaks, rr_s, window_start, n_samples=n_samples)
     found: list[Episode] = []

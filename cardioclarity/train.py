@@ -172,6 +172,8 @@ def _fit_and_save(root: Storage, config: TrainConfig, outputs: Sequence[Prepared
     warnings = (*choice_warnings, *split_warnings)
     for warning in warnings:
         log.warning("%s", warning)
+    fitting = _counts(groups["fitting"])
+    log.info("fitting on %d normal beats of %d patients", fitting["normal_beats"], fitting["patients"])
     model = training.fit(
         normals(groups["fitting"]),
         normals(groups["stopping"]),

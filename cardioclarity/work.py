@@ -158,7 +158,7 @@ class Summary:
         lines = [f"{self.verb}: {counts}"]
         if self.champion is not None:
             lines.append(f"{self.verb}: model {self.model_id}, champion {self.champion}")
-        if self.events:
+        if self.events and self.state != RunState.NOTHING_NEW:
             found = ", ".join(f"{n} {head}" for head, n in self.events.items())
             lines.append(f"{self.verb}: events found: {found}; model {self.model_id}")
         if self.quarantined:

@@ -117,7 +117,9 @@ def test_the_second_start_scored_only_what_was_left(killed):
     root, survived, killed_at = killed
     runs = [run for run in catalog.runs(open_storage(str(root))) if run["started_at"] > killed_at]
 
-    assert sum(run["done"] for run in runs if run["verb"] == "score") == 26 - survived
+    # Killed between the scores and its line in `runs`, a batch is judged once more, from its stored evidence.
+    again = sum(run["done"] for run in runs if run["verb"] == "score") - (26 - survived)
+    assert again in {0, BATCH}
     assert max(run["done"] for run in runs if run["verb"] == "convert") <= BATCH
 
 

@@ -134,12 +134,19 @@ def test_units_beyond_the_first_are_taken_only_when_receipts_are_read():
     assert taken == ["u0"]
 
 
-@pytest.mark.parametrize("where", [ParallelConfig(workers=0), ParallelConfig(), TWO_WORKERS])
-def test_no_process_is_started_for_two_units(where):
+@pytest.mark.parametrize("where", [ParallelConfig(workers=0), ParallelConfig()])
+def test_no_process_is_started_for_two_units_where_nobody_asked(where):
     with mapper(where) as apply:
         receipts = list(apply(succeed, iter(pieces(2))))
 
     assert {receipt.output for receipt in receipts} == {os.getpid()}
+
+
+def test_two_units_get_the_workers_that_were_asked_for():
+    with mapper(TWO_WORKERS) as apply:
+        receipts = list(apply(succeed, iter(pieces(2))))
+
+    assert os.getpid() not in {receipt.output for receipt in receipts}
 
 
 def test_no_process_is_started_where_none_is_wanted():
