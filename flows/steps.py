@@ -3,7 +3,6 @@
 import functools
 import inspect
 import logging
-import os
 import re
 import sys
 from collections import Counter
@@ -11,11 +10,6 @@ from collections.abc import Mapping
 from itertools import count
 from pathlib import Path
 from typing import Any, Literal, TypedDict, TypeVar
-
-# The temporary server of a run without PREFECT_API_URL needs more than its default 20 s on a busy machine.
-os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "120")
-# For a run from the shell; on a worker Prefect has read it already, so there prefect.yaml sets it.
-os.environ.setdefault("PREFECT_LOGGING_EXTRA_LOGGERS", "cardioclarity")
 
 from prefect import task
 from prefect.artifacts import create_link_artifact, create_markdown_artifact, create_table_artifact

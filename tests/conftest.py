@@ -6,6 +6,11 @@ from pathlib import Path
 
 import pytest
 import roots
+from hypothesis import settings
+
+# The same examples on every machine, and no deadline: a busy machine is no defect.
+settings.register_profile("repeatable", derandomize=True, deadline=None, print_blob=True)
+settings.load_profile("repeatable")
 
 
 @pytest.fixture(scope="session")

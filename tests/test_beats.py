@@ -163,7 +163,9 @@ def test_alignment_undoes_the_shift_of_each_beat(seed):
 
     found = alignment(lead_mv, true - shifts, np.ones(len(true), bool), reach=4, before=50, after=90)
 
-    np.testing.assert_array_equal(found, shifts)
+    # All beats together may sit a sample beside the template: what counts is that they sit alike.
+    (common,) = set((found - shifts).tolist())
+    assert abs(common) <= 1
 
 
 def test_alignment_follows_the_chosen_beats_and_reaches_no_further_than_it_may():

@@ -148,3 +148,12 @@ def test_every_package_is_in_the_wheel_that_a_worker_installs():
     found = [file.parent for top in ("cardioclarity", "flows") for file in (HERE / top).rglob("__init__.py")]
 
     assert sorted(listed) == sorted(".".join(folder.relative_to(HERE).parts) for folder in found)
+
+
+def test_a_temporary_server_has_two_minutes_to_start():
+    code = "import flows.nightly; from prefect.settings import get_current_settings as now;"
+    code += "print(now().server.ephemeral.startup_timeout_seconds)"
+
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+
+    assert ended.stdout.strip() == "120"
