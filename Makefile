@@ -1,7 +1,7 @@
 VENV ?= .venv
 BIN := $(VENV)/bin
-# A folder of wheels where the machine has one; else uv chooses the torch build that fits the machine (CPU or CUDA).
-TORCH := $(if $(PIP_FIND_LINKS),--find-links $(PIP_FIND_LINKS),--torch-backend=auto)
+# Folders of wheels where the machine has some; else uv chooses the torch build that fits the machine (CPU or CUDA).
+TORCH := $(if $(PIP_FIND_LINKS),$(addprefix --find-links ,$(PIP_FIND_LINKS)),--torch-backend=auto)
 UV := $(BIN)/uv pip install --quiet --python $(BIN)/python -c constraints.txt $(TORCH)
 .DEFAULT_GOAL := help
 .PHONY: help install demo lint test bench soak clean
@@ -10,7 +10,7 @@ help:                        ## List the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 12
 
 $(VENV)/.run: pyproject.toml constraints.txt
-	test -x $(BIN)/uv || (python3 -m venv $(VENV) && $(BIN)/pip install --quiet uv)
+	test -x $(BIN)/uv || (python3 -m venv $(VENV) && $(BIN)/pip install --quiet -c constraints.txt 'uv>=0.5,<1')
 	$(UV) -e .
 	touch $@
 
@@ -39,4 +39,4 @@ soak: $(VENV)/.test          ## The checks that take hours
 	$(BIN)/python -m pytest -m soak
 
 clean:                       ## Remove the environment and the demo's output
-	rm -rf $(VENV) cardioclarity-data
+	rm -rf $(VENV) cardioclarity-data/demo cardioclarity-data/demo-archive-*

@@ -5,11 +5,12 @@ Nothing heavy is imported here; a command's module is loaded when the command is
 
 import signal
 import sys
+import traceback
 from importlib.metadata import version
 
 from cyclopts import App, Parameter
 
-from cardioclarity.errors import CardioClarityError
+from cardioclarity.errors import CardioClarityError, leave
 
 RESEARCH_USE = "Research use only, not for diagnostic use."
 
@@ -34,16 +35,20 @@ for _name, _help in {
 
 def main() -> None:
     """Run one command and exit: 0 done, 1 failed, 2 usage, 3 done with quarantine, 4 damage found."""
+    code: int | str | None = 0
     try:
         app()
+    except SystemExit as ended:
+        code = ended.code
     except CardioClarityError as error:
         if "--debug" in sys.argv:
-            raise
+            traceback.print_exc()
         print(f"error: {error}", file=sys.stderr)  # noqa: T201 - the command line speaks to people
-        sys.exit(error.exit_code)
+        code = error.exit_code
     except KeyboardInterrupt:
-        print("interrupted; nothing was published, run the same command again", file=sys.stderr)  # noqa: T201
-        sys.exit(128 + signal.SIGINT)
+        print("interrupted; run the same command again, nothing is done twice", file=sys.stderr)  # noqa: T201
+        code = 128 + signal.SIGINT
+    leave(code)
 
 
 if __name__ == "__main__":

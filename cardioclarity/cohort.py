@@ -23,6 +23,7 @@ class Candidate:
         patient_id: Whose it is; a patient is never split.
         examples: What the detectors see.
         beats: (beat,) bool, known to be normal.
+        abnormal: (beat,) bool, annotated as ectopic or fused.
         windows: (window,) bool, known to be normal.
         sinus_rhythm: Its only diagnosis is sinus rhythm.
     """
@@ -30,6 +31,7 @@ class Candidate:
     patient_id: str
     examples: Examples
     beats: NDArray[np.bool_]
+    abnormal: NDArray[np.bool_]
     windows: NDArray[np.bool_]
     sinus_rhythm: bool
 

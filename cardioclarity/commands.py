@@ -61,7 +61,7 @@ class Where:
     scheduler: str | None = None
 
 
-_OUTPUT, _WHERE, _SCORE = Output(), Where(), ScoreConfig(root="")
+_OUTPUT, _WHERE, _TRAIN, _SCORE = Output(), Where(), TrainConfig(root=""), ScoreConfig(root="")
 _Root = Annotated[
     str | None, Parameter(help="Folder or URL of the deployment [CARDIOCLARITY_ROOT, ./cardioclarity-data].")
 ]
@@ -109,7 +109,9 @@ def train(  # noqa: PLR0913 - one argument per flag
     detector: tuple[str, ...] = (),
     seed: int = 0,
     champion: bool = False,
-    max_records: int = 2000,
+    max_records: int = _TRAIN.max_records,
+    minutes_per_record: float = _TRAIN.minutes_per_record,
+    max_hours: float = _TRAIN.max_hours,
     where: Where = _WHERE,
     output: Output = _OUTPUT,
 ) -> int:
@@ -123,13 +125,21 @@ def train(  # noqa: PLR0913 - one argument per flag
         seed: Makes the fit repeatable on a CPU.
         champion: Make it the champion even where the root has one.
         max_records: Train on at most so many records, drawn by the seed.
+        minutes_per_record: Of a longer record only its beginning is used.
+        max_hours: Train on at most so many hours in all; about 9 MB of memory each.
         where: Where the records are prepared.
         output: How the command speaks.
     """
     from cardioclarity.train import TRAIN
 
     config = TrainConfig(
-        root=root or default_root(), detectors=detector, seed=seed, champion=champion, max_records=max_records
+        root=root or default_root(),
+        detectors=detector,
+        seed=seed,
+        champion=champion,
+        max_records=max_records,
+        minutes_per_record=minutes_per_record,
+        max_hours=max_hours,
     )
     return _run(TRAIN, config, where, output)
 
@@ -348,7 +358,10 @@ def _duration(text: str) -> dt.timedelta:
     if match is None:
         raise UsageError(f"duration {text!r}: give a number and m, h or d, such as 26h")
     unit = {"m": "minutes", "h": "hours", "d": "days"}[match[2]]
-    return dt.timedelta(**{unit: float(match[1])})
+    try:
+        return dt.timedelta(**{unit: float(match[1])})
+    except OverflowError:
+        raise UsageError(f"duration {text!r} is longer than anything that is kept") from None
 
 
 def _since(started: float) -> float:

@@ -87,6 +87,7 @@ class TrainConfig:
         champion: Make the new model the champion even where the root has one.
         max_records: Train on at most so many records, drawn by the seed.
         minutes_per_record: Of a longer record only its beginning is used.
+        max_hours: Train on at most so many hours in all; the fit holds about 9 MB per hour of two leads in memory.
     """
 
     root: str
@@ -96,6 +97,21 @@ class TrainConfig:
     champion: bool = False
     max_records: int = 2000
     minutes_per_record: float = 60.0
+    max_hours: float = 200.0
+
+    def __post_init__(self) -> None:
+        """Refuse sizes that cannot be meant."""
+        if self.seed < 0:
+            raise UsageError(f"seed {self.seed}: give 0 or more")
+        if self.max_records < 1:
+            raise UsageError(f"max_records {self.max_records}: give at least 1")
+        for name in ("minutes_per_record", "max_hours"):
+            if not 0 < getattr(self, name) < math.inf:
+                raise UsageError(f"{name} {getattr(self, name)}: give a positive number")
+
+
+JUDGEMENT = ("alarms_per_hour", "rhythm_alarms_per_hour", "tachycardia_bpm", "bradycardia_bpm", "pause_s")
+"""The settings of `score` that decide, from the same evidence, what is an event."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,7 +142,7 @@ class ScoreConfig:
 
     def __post_init__(self) -> None:
         """Refuse levels and limits that cannot be meant."""
-        for name in ("alarms_per_hour", "rhythm_alarms_per_hour", "tachycardia_bpm", "bradycardia_bpm", "pause_s"):
+        for name in JUDGEMENT:
             if not 0 < getattr(self, name) < math.inf:
                 raise UsageError(f"{name} {getattr(self, name)}: give a positive number")
         if self.bradycardia_bpm >= self.tachycardia_bpm:

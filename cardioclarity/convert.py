@@ -109,7 +109,14 @@ def plan(config: ConvertConfig) -> Plan[ConvertUnit]:
         started_at=started_at,
         sources=(),
     )
-    units = [_unit(blank, part, patients) for part in _slices(new[: config.max_records])]
+    new = new[: config.max_records]
+    if new and patients and not any(source.key in patients for source in new):
+        log.warning(
+            "none of the %d patients in the file belongs to a new record: source_key is the header's key in the archive, "
+            "such as 100.hea, and a record that is converted already keeps its patient",
+            len(patients),
+        )
+    units = [_unit(blank, part, patients) for part in _slices(new)]
     return Plan(run_id=run_id, started_at=started_at, already_done=known, units=units, expected_units=len(units))
 
 
@@ -158,19 +165,22 @@ def _patients(file: str | None) -> Mapping[str, str]:
     """Read the patients file as header key → pseudonym; without a key in the environment, nobody is told apart."""
     if file is None:
         return {}
-    folder, _, name = file.rpartition("/")
+    folder, slash, name = file.rpartition("/")
     try:
-        text = open_storage(folder or ".").fetch(name).decode("utf-8-sig")
-    except FileNotFoundError:
+        text = open_storage(folder + slash or ".").fetch(name or ".").decode("utf-8-sig")
+    except (FileNotFoundError, AssertionError):
         raise NotFoundError(f"patients file {file} does not exist") from None
-    rows = list(csv.DictReader(io.StringIO(text)))
+    except UnicodeDecodeError:
+        raise UsageError(f"patients file {file} is not UTF-8; save it as UTF-8") from None
+    rows = list(csv.DictReader(io.StringIO(text), restval=""))
     if not rows or not {"source_key", "patient"} <= rows[0].keys():
         raise UsageError(f"patients file {file}: its first line must name the columns source_key and patient")
     key = _patient_key()
     if key is None:
         log.warning("patients file ignored: set %s to a secret, so that ids can be hashed", PATIENT_KEY_VARIABLE)
         return {}
-    return {row["source_key"]: deidentify.pseudonym(row["patient"], key) for row in rows}
+    named = {row["source_key"]: row["patient"].strip() for row in rows}
+    return {source_key: deidentify.pseudonym(patient, key) for source_key, patient in named.items() if patient}
 
 
 def _patient_key() -> bytes | None:
@@ -256,7 +266,7 @@ def _stage_segment(root: Storage, unit: ConvertUnit, records: Sequence[Record]) 
     ref = write_segment(records, root)
     rows = {
         "record_id": [record.record_id for record in records],
-        "patient_id": [record.patient.patient_id or record.record_id for record in records],
+        "patient_id": [record.patient.patient_id for record in records],
         "segment_digest": ref.digest,
         "leads": [record.leads for record in records],
         "source_leads": [record.source_leads for record in records],
@@ -290,10 +300,11 @@ def finish(config: ConvertConfig, plan: Plan[ConvertUnit], receipts: Iterator[Re
         quarantine.extend([output.quarantine] if output.quarantine else [])
     if sources:
         publish.add_new(root, records, run_id=plan.run_id)
+        # What is set aside stands in quarantine before `sources` remembers it: a run that dies between is repeated whole.
+        publish.upsert(root, "quarantine", quarantine, run_id=plan.run_id)
         publish.upsert(root, "sources", sources, run_id=plan.run_id)
-        publish.upsert(
-            root, "quarantine", quarantine, run_id=plan.run_id, gone=deliveries.mended_sources(root, archive.url)
-        )
+        mended = deliveries.mended_sources(root, archive.url)
+        publish.upsert(root, "quarantine", [], run_id=f"{plan.run_id}-mended", gone=mended)
     summary = Summary(
         verb=CONVERT.name,
         run_id=plan.run_id,

@@ -23,6 +23,7 @@ from cardioclarity.synthetic import ArchiveTruth, Episode, RecordTruth, write_ar
 from cardioclarity.tables import catalog
 from cardioclarity.train import TRAIN
 from cardioclarity.vocabulary import BEAT_CLASSES, EventLabel, Head, State
+from cardioclarity.windows import window_ends
 from cardioclarity.work import Summary, U, Verb, drive
 
 C = TypeVar("C")
@@ -55,7 +56,7 @@ class Comparison:
         broken: Number of broken files.
         broken_quarantined: Those in quarantine for the right reason.
         flat_stretches: Number of flat lines.
-        flat_called_normal: Those of which a window was called readable, or a record called normal.
+        flat_called_normal: Those of which a window, flat by half or more, was called readable, or a record normal.
     """
 
     beat_auroc: float
@@ -260,9 +261,17 @@ def _found(item: _Scored, episode: Episode, label: EventLabel) -> bool:
 
 
 def _called_normal(item: _Scored, episode: Episode) -> bool:
-    """Tell whether a window inside a flat line was called readable, or the record normal though mostly flat."""
-    start_s = item.evidence.window_start / item.evidence.rate_hz
-    end_s = np.append(start_s[1:], item.evidence.n_samples / item.evidence.rate_hz)
-    inside = (start_s >= episode.start_s) & (end_s <= episode.end_s)
-    mostly_flat = 2 * (episode.end_s - episode.start_s) > end_s[-1]
-    return bool(item.evidence.window_readable[inside].any()) or (mostly_flat and State.NORMAL in item.states.values())
+    """Tell whether a window that a flat line fills by half was called readable, or a mostly flat record normal."""
+    end_s = item.evidence.n_samples / item.evidence.rate_hz
+    mostly_flat = 2 * (episode.end_s - episode.start_s) > end_s
+    readable = item.evidence.window_readable[_half_inside(item.evidence, episode)]
+    return bool(readable.any()) or (mostly_flat and State.NORMAL in item.states.values())
+
+
+def _half_inside(evidence: Evidence, episode: Episode) -> NDArray[np.bool_]:
+    """(window,) bool: at least half of the window lies in the episode; true of some window where it lasts 15 s."""
+    start = evidence.window_start
+    end = window_ends(start, n_samples=evidence.n_samples)
+    first, past = episode.start_s * evidence.rate_hz, episode.end_s * evidence.rate_hz
+    inside: NDArray[np.bool_] = 2 * (np.minimum(end, past) - np.maximum(start, first)) >= end - start
+    return inside

@@ -9,7 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cardioclarity import models
-from cardioclarity.config import ScoreConfig
 from cardioclarity.ensemble import Model
 from cardioclarity.errors import NotFoundError
 from cardioclarity.events import Evidence
@@ -19,15 +18,13 @@ from cardioclarity.record import Annotations, Record
 from cardioclarity.segments.read import read
 from cardioclarity.storage import Storage
 from cardioclarity.tables import catalog, rows
+from cardioclarity.tables.runs import judgement
 from cardioclarity.vocabulary import Head
 
 STRIP_S: Final = 9.0
 """A strip shows so much, a third of it before the onset; a record of up to 10 s is shown whole."""
 _WHOLE_S: Final = 10.0
 _SETTLE_S: Final = 25.0  # read on both sides, so that the filter gives what it gives on the whole record
-JUDGEMENT: Final = ("alarms_per_hour", "rhythm_alarms_per_hour", "tachycardia_bpm", "bradycardia_bpm", "pause_s")
-"""The settings of a scoring run that decide, from the same evidence, what is an event."""
-
 Signal = NDArray[np.float32]
 
 
@@ -93,7 +90,7 @@ def explain(root: Storage, events: Iterable[Mapping[str, Any]], *, model_id: str
     """
     wanted = list(events)
     model = models.load(root, model_id)
-    judged_by = {run["run_id"]: judgement(run) for run in catalog.runs(root)}
+    judged_by = {run["run_id"]: judgement(json.loads(run["config"])) for run in catalog.runs(root)}
     by_segment: dict[str, list[Mapping[str, Any]]] = {}
     for event in wanted:
         by_segment.setdefault(event["segment_id"], []).append(event)
@@ -102,12 +99,6 @@ def explain(root: Storage, events: Iterable[Mapping[str, Any]], *, model_id: str
         for found in _of_segment(root, by_segment.pop(event["segment_id"], ()), model, model_id, judged_by):
             ready[found.event["event_id"]] = found
         yield ready.pop(event["event_id"])
-
-
-def judgement(run: Mapping[str, Any]) -> dict[str, float]:
-    """Take the settings of `JUDGEMENT` from a row of the table `runs`; the defaults where it is no scoring run."""
-    settings = json.loads(run["config"])
-    return {name: settings.get(name, getattr(ScoreConfig(root=""), name)) for name in JUDGEMENT}
 
 
 def _of_segment(
@@ -126,7 +117,7 @@ def _of_segment(
     if scores is None:
         raise NotFoundError(f"{root.name}: model {model_id} has no scores of segment {segment_id} any more; run again")
     columns = catalog.evidence(root, model_id=model_id, segment_id=segment_id, run_id=scores.evidence_run_id)
-    level = model.levels(**judged_by.get(scores.run_id, judgement({"config": "{}"}))).beat_p
+    level = model.levels(**judged_by.get(scores.run_id, judgement({}))).beat_p
     only = {event["record_id"] for event in events}
     digest = next(record.segment_digest for record in known.values())
     for index, record in read(root, segment_id, digest=digest, only=only):

@@ -4,11 +4,11 @@ import datetime as dt
 import json
 import logging
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 
 from cardioclarity import models
 from cardioclarity.config import ScoreConfig, StorageOptions
-from cardioclarity.errors import NotFoundError
+from cardioclarity.errors import DamageError, NotFoundError
 from cardioclarity.events import Evidence, Levels
 from cardioclarity.examples import prepare
 from cardioclarity.judgement import decide
@@ -88,7 +88,7 @@ def plan(config: ScoreConfig) -> Plan[ScoreUnit]:
         root=root.url,
         root_storage=config.root_storage,
         model_id=model_id,
-        levels=models.load(root, model_id).levels(**_judgement(config)),
+        levels=models.load(root, model_id).levels(**runs.judgement(asdict(config))),
         run_id=new_run_id(),
         scored_at=dt.datetime.now(dt.UTC),
         record_ids=(),
@@ -113,15 +113,9 @@ def _model_id(root: Storage, config: ScoreConfig) -> str:
     return champion
 
 
-def _judgement(config: ScoreConfig) -> dict[str, float]:
-    """Pick the settings that decide, from the same evidence, what is an event."""
-    names = ("alarms_per_hour", "rhythm_alarms_per_hour", "tachycardia_bpm", "bradycardia_bpm", "pause_s")
-    return {name: getattr(config, name) for name in names}
-
-
 def _units(root: Storage, config: ScoreConfig, blank: ScoreUnit) -> Iterator[ScoreUnit]:
     current = catalog.current_scores(root, blank.model_id)
-    judged_by = _judgements_of(root, {scores.run_id for scores in current.values()})
+    judged_by = {row["run_id"]: runs.judgement(json.loads(row["config"])) for row in catalog.runs(root)}
     by_segment: dict[str, list[str]] = {}
     for record in catalog.records(root):
         by_segment.setdefault(record.segment_id, []).append(record.record_id)
@@ -134,25 +128,26 @@ def _units(root: Storage, config: ScoreConfig, blank: ScoreUnit) -> Iterator[Sco
             yield unit
         elif scores.n_records != segment.n_records:
             yield replace(unit, replaces=scores.run_id)
-        elif judged_by.get(scores.run_id) != _judgement(config):
+        elif judged_by.get(scores.run_id) != runs.judgement(asdict(config)):
             yield replace(unit, replaces=scores.run_id, evidence_run_id=scores.evidence_run_id)
-
-
-def _judgements_of(root: Storage, run_ids: set[str]) -> dict[str, dict[str, float]]:
-    """Look up by which levels the runs judged."""
-    names = _judgement(ScoreConfig(root="")).keys()
-    configs = {row["run_id"]: json.loads(row["config"]) for row in catalog.runs(root) if row["run_id"] in run_ids}
-    return {run_id: {name: settings[name] for name in names} for run_id, settings in configs.items()}
 
 
 def run(unit: ScoreUnit) -> Receipt[Scored]:
     """Score the records of one segment, or judge its stored evidence again, and stage the rows.
 
+    A segment whose bytes differ from its manifest is set aside whole: damaged signal is never scored.
+
     Raises:
-        DamageError: Stored bytes differ from their manifest; damaged signal is never scored.
+        DamageError: The model is damaged.
     """
     root = open_storage(unit.root, unit.root_storage)
-    judged = [rows.Judged(index, found, *decide(found, unit.levels)) for index, found in _evidence(root, unit)]
+    models.load(root, unit.model_id)
+    try:
+        judged = [rows.Judged(index, found, *decide(found, unit.levels)) for index, found in _evidence(root, unit)]
+    except DamageError as error:
+        log.error("unit %s: %s", unit.id, error)  # noqa: TRY400 - the sentence says all
+        rows_aside = deliveries.damaged(unit.record_ids, stage=unit.stage, error=error)
+        return Receipt(unit_id=unit.id, done=0, quarantined=rows_aside)
     if len(judged) != len(unit.record_ids):
         raise AssertionError(f"segment {unit.id}: {len(unit.record_ids)} records planned, {len(judged)} scored")
     scored = _stage(root, unit, judged)
@@ -234,7 +229,13 @@ def finish(config: ScoreConfig, plan: Plan[ScoreUnit], receipts: Iterator[Receip
     published = _publish(root, plan, plan.model_id, outputs) if outputs else frozenset()
     origin = Origin(archive=None, run_id=plan.run_id, unit_id=SCORE.name, seen_at=plan.started_at)
     quarantine = [deliveries.stage_quarantine(root, quarantined, origin)] if quarantined else []
-    publish.upsert(root, "quarantine", quarantine, run_id=plan.run_id, gone=deliveries.mended_records(root, published))
+    publish.upsert(
+        root,
+        "quarantine",
+        quarantine,
+        run_id=plan.run_id,
+        gone=deliveries.mended_records(root, published, stage=Stage.SCORE),
+    )
     summary = Summary(
         verb=SCORE.name,
         run_id=plan.run_id,

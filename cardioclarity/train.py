@@ -12,21 +12,23 @@ from typing import Any
 
 import numpy as np
 
-from cardioclarity import models, references, training
+from cardioclarity import ensemble, models, references, training
 from cardioclarity.cohort import Candidate, choose_normals, draw, normals, split_by_patient
 from cardioclarity.config import StorageOptions, TrainConfig
-from cardioclarity.errors import NotFoundError
+from cardioclarity.errors import DamageError, NotFoundError
 from cardioclarity.examples import Examples, Recipe, prepare
+from cardioclarity.metrics import auroc
 from cardioclarity.record import Record
 from cardioclarity.segments.read import read as read_segment
 from cardioclarity.storage import Storage, open_storage
-from cardioclarity.tables import catalog, runs
+from cardioclarity.tables import catalog, deliveries, publish, runs
+from cardioclarity.tables.deliveries import Origin
 from cardioclarity.vocabulary import Stage
-from cardioclarity.work import Plan, Receipt, RunState, Summary, Verb, new_run_id
+from cardioclarity.work import Plan, Quarantined, Receipt, RunState, Summary, Verb, new_run_id
 
 log = logging.getLogger(__name__)
 
-SINUS_RHYTHM_CODES = frozenset({"sct:426783006", "scp:NORM"})
+SINUS_RHYTHM_CODES = frozenset({"sct:426783006"})
 """A record that carries one of these and nothing else is normal throughout."""
 
 
@@ -54,7 +56,7 @@ class TrainUnit:
     record_ids: tuple[str, ...] = field(repr=False)
     minutes_per_record: float
     recipe: Recipe
-    stage: Stage = Stage.SCORE
+    stage: Stage = Stage.TRAIN
 
     @property
     def inputs(self) -> tuple[str, ...]:
@@ -67,6 +69,7 @@ class Prepared:
     """Where the examples of a unit lie, staged as plain arrays."""
 
     key: str
+    segment_id: str
     recipe: Recipe
 
 
@@ -85,7 +88,7 @@ def plan(config: TrainConfig) -> Plan[TrainUnit]:
             f"root {root.name} holds no record yet; run: cardioclarity convert ARCHIVE --root {root.name}"
         )
     run_id, started_at = new_run_id(), dt.datetime.now(dt.UTC)
-    chosen = sorted(records, key=lambda record: draw(config.seed, record.record_id))[: config.max_records]
+    chosen = _chosen(records, config)
     two_leads = sum(len(record.leads) >= 2 for record in chosen) * 2 >= len(chosen)
     recipe = Recipe(n_leads=2 if two_leads else 1)
     by_segment: dict[tuple[str, str], list[str]] = {}
@@ -107,19 +110,40 @@ def plan(config: TrainConfig) -> Plan[TrainUnit]:
     return Plan(run_id=run_id, started_at=started_at, already_done=0, units=units, expected_units=len(units))
 
 
+def _chosen(records: Sequence[catalog.CatalogRecord], config: TrainConfig) -> list[catalog.CatalogRecord]:
+    """Draw records by the seed until there are enough of them, or enough hours."""
+    chosen: list[catalog.CatalogRecord] = []
+    hours = 0.0
+    for record in sorted(records, key=lambda record: draw(config.seed, record.record_id))[: config.max_records]:
+        hours += min(record.duration_s / 60, config.minutes_per_record) / 60
+        if chosen and hours > config.max_hours:
+            break
+        chosen.append(record)
+    if len(chosen) < len(records):
+        log.info("training on %d of %d records, drawn by the seed", len(chosen), len(records))
+    return chosen
+
+
 def run(unit: TrainUnit) -> Receipt[Prepared]:
-    """Prepare the records of one segment and stage their examples where no reader looks."""
+    """Prepare the records of one segment and stage their examples where no reader looks; damaged ones are set aside."""
     root = open_storage(unit.root, unit.root_storage)
     arrays: dict[str, np.ndarray[Any, Any]] = {}
-    read = read_segment(root, unit.id, digest=unit.digest, only=unit.record_ids)
-    for row, (_, record) in enumerate(read):
-        arrays |= {f"{row}.{name}": array for name, array in _packed(record.head(60 * unit.minutes_per_record), unit)}
+    try:
+        for row, (_, record) in enumerate(read_segment(root, unit.id, digest=unit.digest, only=unit.record_ids)):
+            stretch = record.head(60 * unit.minutes_per_record)
+            arrays |= {f"{row}.{name}": array for name, array in _packed(stretch, unit)}
+    except DamageError as error:
+        log.error("unit %s: %s", unit.id, error)  # noqa: TRY400 - the sentence says all
+        rows_aside = deliveries.damaged(unit.record_ids, stage=unit.stage, error=error)
+        return Receipt(unit_id=unit.id, done=0, quarantined=rows_aside)
     buffer = io.BytesIO()
     np.savez(buffer, allow_pickle=False, **arrays)
     key = f"models/staged-{unit.run_id}-{unit.id}.npz"
     root.put_new(key, buffer.getvalue())
     log.info("unit %s: %d records prepared", unit.id, len(unit.record_ids))
-    return Receipt(unit_id=unit.id, done=len(unit.record_ids), output=Prepared(key=key, recipe=unit.recipe))
+    return Receipt(
+        unit_id=unit.id, done=len(unit.record_ids), output=Prepared(key=key, segment_id=unit.id, recipe=unit.recipe)
+    )
 
 
 def _packed(record: Record, unit: TrainUnit) -> Iterator[tuple[str, np.ndarray[Any, Any]]]:
@@ -128,6 +152,8 @@ def _packed(record: Record, unit: TrainUnit) -> Iterator[tuple[str, np.ndarray[A
     for item in fields(Examples):
         yield item.name, np.asarray(getattr(examples, item.name))
     rate_hz, annotations = record.rate_hz, record.annotations
+    classes = references.beat_classes(examples.rpeaks, annotations, rate_hz=rate_hz)
+    yield "abnormal_beats", np.isin(classes, ["S", "V", "F"])
     yield "normal_beats", references.normal_beats(examples.rpeaks, annotations, rate_hz=rate_hz)
     starts, n_samples = examples.window_start, record.n_samples
     yield (
@@ -140,23 +166,26 @@ def finish(config: TrainConfig, plan: Plan[TrainUnit], receipts: Iterator[Receip
     """Fit, calibrate and save the model; it becomes champion where the root has none, or where asked."""
     root = open_storage(config.root, config.root_storage)
     outputs: list[Prepared] = []
-    done = set_aside = 0
-    for receipt in receipts:
-        done, set_aside = done + receipt.done, set_aside + len(receipt.quarantined)
-        outputs.extend([receipt.output] if receipt.output else [])
-    model_id, warnings = _fit_and_save(root, config, outputs)
-    if set_aside:
-        warnings += (f"{set_aside} records could not be prepared and taught the model nothing; see the log",)
+    quarantined: list[Quarantined] = []
+    done = 0
+    try:
+        for receipt in receipts:
+            done += receipt.done
+            quarantined.extend(receipt.quarantined)
+            outputs.extend([receipt.output] if receipt.output else [])
+        _set_aside(root, plan, quarantined, read=[output.segment_id for output in outputs])
+        model_id, warnings = _fit_and_save(root, config, outputs)
+    finally:
+        for output in outputs:
+            root.delete(output.key)
     if config.champion or models.champion(root) is None:
         models.crown(root, model_id, chosen_by="train", run_id=plan.run_id)
-    for output in outputs:
-        root.delete(output.key)
     summary = Summary(
         verb=TRAIN.name,
         run_id=plan.run_id,
         state=RunState.COMPLETED,
         done=done,
-        quarantined=set_aside,
+        quarantined=len(quarantined),
         already_done=0,
         model_id=model_id,
         champion=models.champion(root),
@@ -166,8 +195,25 @@ def finish(config: TrainConfig, plan: Plan[TrainUnit], receipts: Iterator[Receip
     return summary
 
 
+def _set_aside(
+    root: Storage, plan: Plan[TrainUnit], quarantined: Sequence[Quarantined], *, read: Sequence[str]
+) -> None:
+    """Write down which records could not be prepared, and forget those that could be this time."""
+    origin = Origin(archive=None, run_id=plan.run_id, unit_id=TRAIN.name, seen_at=plan.started_at)
+    staged = [deliveries.stage_quarantine(root, quarantined, origin)] if quarantined else []
+    gone = deliveries.mended_records(root, read, stage=Stage.TRAIN)
+    publish.upsert(root, "quarantine", staged, run_id=plan.run_id, gone=gone)
+
+
 def _fit_and_save(root: Storage, config: TrainConfig, outputs: Sequence[Prepared]) -> tuple[str, tuple[str, ...]]:
     candidates, choice_warnings = choose_normals(_load(root, outputs))
+    if any(candidate.patient_id == candidate.examples.record_id for candidate in candidates):
+        choice_warnings += (
+            (
+                "some records do not say whose they are: each counts as a patient of its own, so one patient may stand on both "
+                "sides; name them with `cardioclarity convert --patients FILE`"
+            ),
+        )
     groups, split_warnings = split_by_patient(candidates, seed=config.seed)
     warnings = (*choice_warnings, *split_warnings)
     for warning in warnings:
@@ -194,6 +240,7 @@ def _fit_and_save(root: Storage, config: TrainConfig, outputs: Sequence[Prepared
         **_counts(list(used.values())),
         **_signals([candidate.examples for candidate in used.values()]),
         **_people([record for record in catalog.records(root) if record.record_id in used]),
+        "metrics": {"beat": _beat_metric(model, groups["calibrating"])},
     }
     return models.save(root, model, facts=facts), warnings
 
@@ -221,8 +268,27 @@ def _unpacked(
         patient_id=record.patient_id or record.record_id,
         examples=examples,
         beats=arrays[prefix + "normal_beats"],
+        abnormal=arrays[prefix + "abnormal_beats"],
         windows=arrays[prefix + "normal_windows"],
         sinus_rhythm=len(record.diagnosis_codes) == 1 and set(record.diagnosis_codes) <= SINUS_RHYTHM_CODES,
+    )
+
+
+def _beat_metric(model: ensemble.Model, calibrating: Sequence[Candidate]) -> str | None:
+    """Measure how well the beat head ranks the abnormal beats of patients whom no network has seen; None without any."""
+    scores, positive = [], []
+    for candidate in calibrating:
+        found = model.evidence(candidate.examples).beat_score
+        known = (candidate.beats | candidate.abnormal) & np.isfinite(found)
+        scores.append(found[known])
+        positive.append(candidate.abnormal[known])
+    truth = np.concatenate(positive)
+    if not 0 < truth.sum() < len(truth):
+        return None
+    area = auroc(np.concatenate(scores), truth)
+    return (
+        f"AUROC {area:.4f} of {int(truth.sum())} annotated S, V and F beats against {int((~truth).sum())} normal ones, own "
+        f"R peaks, in {len(calibrating)} records held out for calibration (no interval: few patients)"
     )
 
 

@@ -70,6 +70,7 @@ class Stage(StrEnum):
 
     CONVERT = "convert"
     SCORE = "score"
+    TRAIN = "train"
 
 
 class Reason(StrEnum):

@@ -21,7 +21,7 @@ from prefect.utilities.annotations import quote
 
 from cardioclarity import parallel, work
 from cardioclarity.config import ParallelConfig, ScoreConfig
-from cardioclarity.errors import CardioClarityError, ExitCode, UsageError
+from cardioclarity.errors import CardioClarityError, ExitCode, UsageError, leave
 
 
 class Plain(TypedDict):
@@ -138,7 +138,10 @@ def command_line(flow: Flow[..., State[None]]) -> None:
     run.__signature__ = inspect.Signature(everything_by_name, return_annotation=int)  # type: ignore[attr-defined]  # read by cyclopts
     app = App(name=f"python -m flows.{flow.name}", help_formatter="plain", default_parameter=Parameter(negative=()))
     app.default(run)
-    app()
+    try:
+        app()
+    except SystemExit as ended:
+        leave(ended.code)
 
 
 def _exit_code(state: State[None]) -> int:

@@ -15,6 +15,8 @@ def train(  # noqa: PLR0913, PLR0917 - Prefect shows one form field per paramete
     seed: int = 0,
     champion: bool = False,  # noqa: FBT001, FBT002
     max_records: int = 2000,
+    minutes_per_record: float = 60.0,
+    max_hours: float = 200.0,
     workers: int | None = None,
     scheduler: str | None = None,
 ) -> State[None]:
@@ -26,6 +28,8 @@ def train(  # noqa: PLR0913, PLR0917 - Prefect shows one form field per paramete
         seed: Makes the fit repeatable on a CPU.
         champion: Make it the champion even where the root has one.
         max_records: Train on at most so many records, drawn by the seed.
+        minutes_per_record: Of a longer record only its beginning is used.
+        max_hours: Train on at most so many hours in all; about 9 MB of memory each.
         workers: Local worker processes that prepare the records; 0 works in the flow's process.
         scheduler: Address of a running Dask scheduler.
     """
@@ -35,6 +39,8 @@ def train(  # noqa: PLR0913, PLR0917 - Prefect shows one form field per paramete
         seed=seed,
         champion=champion,
         max_records=max_records,
+        minutes_per_record=minutes_per_record,
+        max_hours=max_hours,
     )
     return steps.ended(steps.drive(TRAIN, config, ParallelConfig(workers=workers, scheduler=scheduler)))
 

@@ -65,15 +65,42 @@ def test_each_module_has_a_test_file_of_its_own():
     assert [name for name in untested if name not in covered_elsewhere] == []
 
 
+OF_ONE_PLACE = re.compile(
+    r"https?://(?!127\.|doi\.|keepachangelog\.com|www\.apache\.org)\S*(?:pypi|simple|npm)"
+    r"|\b(?:docker\.(?:io|com)|(?:ghcr|quay|gcr|azurecr)\.io|pkg\.dev|mcr\.microsoft\.com|(?:dkr\.ecr|ecr\.aws)"
+    r"|(?:pypi|pythonhosted|pytorch|conda|anaconda|npmjs)\.(?:org|com)|registry\.[\w-]+\.\w+)\b"
+    r"|/(?:home|root|work)/\w+"
+)
+"""Hosts of images and packages, and paths of a machine: whoever installs chooses them."""
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "ARG BASE=docker.io/library/python:3.11",
+        "FROM ghcr.io/owner/image",
+        "FROM registry.gitlab.com/owner/image",
+        "FROM 123.dkr.ecr.eu-central-1.amazonaws.com/image",
+        "pip install --index-url https://download.pytorch.org/whl/cpu torch",
+        "index = https://mirror.example/simple/",
+        "cd /home/somebody",
+    ],
+)
+def test_a_registry_is_recognised(line):
+    assert OF_ONE_PLACE.search(line)
+
+
+@pytest.mark.parametrize("line", ["FROM python:3.11-slim-bookworm", "torch>=2.10", "https://doi.org/10.1/simple"])
+def test_what_names_no_host_passes(line):
+    assert not OF_ONE_PLACE.search(line)
+
+
 def test_no_source_names_a_registry_a_machine_path_or_the_place_it_was_written():
-    wrong = re.compile(
-        r"https?://(?!127\.|doi\.|keepachangelog\.com|www\.apache\.org)\S*(?:pypi|simple|npm)|/(?:home|root|work)/\w+"
-    )
     files = [*MODULES, *(PROJECT / "bench").glob("*.py"), *(PROJECT / "docs").glob("*.md"), *PROJECT.glob("*.md")]
     files += [PROJECT / name for name in ("Makefile", "pyproject.toml", "constraints.txt", "prefect.yaml", ".ci/run")]
     files += list((PROJECT / "infra").glob("*"))
 
-    found = {module_id(path): wrong.findall(path.read_text()) for path in files}
+    found = {module_id(path): OF_ONE_PLACE.findall(path.read_text()) for path in files}
 
     assert {name: hits for name, hits in found.items() if hits} == {"infra/Dockerfile": ["/home/app"]}
 
@@ -85,4 +112,5 @@ def test_every_dependency_is_pinned_by_the_constraints():
         line.split("==")[0].split(">=")[0].lower() for line in (PROJECT / "constraints.txt").read_text().split("\n")
     }
 
+    assert "uv" in pinned
     assert not [name for need in wanted if (name := re.split(r"[<>=]", need)[0].lower()) not in pinned]

@@ -20,6 +20,7 @@ def candidate(patient_id, *, seed=0, normal=True, sinus_rhythm=False):
         patient_id=patient_id,
         examples=found,
         beats=np.full(len(found.rpeaks), normal),
+        abnormal=np.zeros(len(found.rpeaks), bool),
         windows=np.full(len(found.window_start), normal),
         sinus_rhythm=sinus_rhythm,
     )
@@ -94,6 +95,7 @@ def test_an_archive_without_a_beat_cannot_be_learned_from():
         patient_id="a",
         examples=replace(EXAMPLES[0], rpeaks=np.zeros(0, np.int64)),
         beats=np.zeros(0, bool),
+        abnormal=np.zeros(0, bool),
         windows=np.zeros(len(EXAMPLES[0].window_start), bool),
         sinus_rhythm=False,
     )

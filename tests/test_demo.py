@@ -5,7 +5,9 @@ import json
 import pytest
 
 from cardioclarity.__main__ import app
-from cardioclarity.demo import play
+from cardioclarity.demo import _half_inside, _scored, play
+from cardioclarity.storage import open_storage
+from cardioclarity.synthetic import write_archive
 
 
 @pytest.fixture(scope="module")
@@ -53,6 +55,22 @@ def test_no_flat_line_is_called_normal(played):
 
     assert found.flat_stretches == 3
     assert found.flat_called_normal == 0
+
+
+def test_every_flat_line_fills_a_window_by_half_so_that_none_is_judged_by_nothing(played):
+    root = played[2]
+    archive = open_storage(f"{root}-archive-0")
+    truth = write_archive(archive.put_new, seed=0)
+
+    windows = [
+        int(_half_inside(item.evidence, episode).sum())
+        for item in _scored(open_storage(str(root)), archive, truth)
+        for episode in item.truth.episodes
+        if episode.kind == "flat"
+    ]
+
+    assert len(windows) == 3
+    assert min(windows) >= 1
 
 
 def test_the_last_line_says_where_the_page_is(played):

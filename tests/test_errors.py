@@ -2,6 +2,8 @@
 
 import copy
 import inspect
+import subprocess
+import sys
 
 import pytest
 from hypothesis import given
@@ -76,3 +78,14 @@ def test_a_shape_tells_what_kind_of_value_it_was():
     assert shape("200(1024)/mV") == "999(9999)/xx"
     assert shape("Müller, 12") == "xxxxxx, 99"
     assert shape("x" * 50).endswith("…")
+
+
+@pytest.mark.parametrize(("code", "seen"), [("7", 7), ("None", 0), ("'sentence'", 1)])
+def test_a_process_leaves_with_its_code_after_what_was_registered_for_its_end(code, seen):
+    program = "import atexit; from cardioclarity.errors import leave; atexit.register(print, 'tidied up');"
+
+    ended = subprocess.run(
+        [sys.executable, "-c", f"{program} print('said', end=' '); leave({code})"], capture_output=True, check=False
+    )
+
+    assert (ended.returncode, ended.stdout) == (seen, b"said tidied up\n")

@@ -9,7 +9,7 @@ from roots import ILL, scored
 from cardioclarity import models
 from cardioclarity.errors import DamageError, NotFoundError
 from cardioclarity.examples import prepare
-from cardioclarity.explain import Explanation, _of_record, _redrawn, _signal, explain, judgement
+from cardioclarity.explain import Explanation, _of_record, _redrawn, _signal, explain
 from cardioclarity.filtering import band_pass
 from cardioclarity.segments.read import read
 from cardioclarity.storage import open_storage
@@ -238,11 +238,6 @@ def test_a_record_of_ten_seconds_is_shown_whole(root, model_id, of_ill, ill):
     (e,) = _of_record(short, [event], model, model.evidence(prepare(short, model.recipe)), 1e-3)
 
     assert (e.start_sample, len(e.signal_mv)) == (0, short.n_samples)
-
-
-def test_settings_of_a_run_are_read_from_its_line_and_are_the_defaults_where_it_has_none():
-    assert judgement({"config": '{"pause_s": 3.0, "root": "x"}'})["pause_s"] == 3.0
-    assert judgement({"config": "{}"})["tachycardia_bpm"] == 100.0
 
 
 def test_an_unknown_model_is_not_found(root, events):

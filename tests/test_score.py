@@ -8,7 +8,7 @@ import pytest
 
 from cardioclarity import parallel
 from cardioclarity.config import ParallelConfig, ScoreConfig
-from cardioclarity.errors import DamageError, NotFoundError
+from cardioclarity.errors import NotFoundError
 from cardioclarity.score import SCORE
 from cardioclarity.storage import open_storage
 from cardioclarity.tables import catalog
@@ -125,9 +125,15 @@ def test_damaged_signal_is_never_scored(unscored):
     data[len(data) // 2] ^= 1
     shard.write_bytes(bytes(data))
 
-    with pytest.raises(DamageError):
-        score(unscored)
-    assert rows(unscored, "scores") == []
+    n_records = len(catalog.records(open_storage(str(unscored))))
+
+    summary = score(unscored)
+
+    aside = [row for row in catalog.quarantine(open_storage(str(unscored))) if row["stage"] == "score"]
+    assert summary.quarantined == len(aside) > 0
+    assert {row["reason"] for row in aside} == {Reason.DAMAGED}
+    assert summary.done == n_records - summary.quarantined
+    assert len(rows(unscored, "scores")) == 4 * summary.done
 
 
 def test_a_run_that_was_overtaken_ends_superseded_and_doubles_nothing(unscored):

@@ -78,5 +78,6 @@ def test_a_record_is_mended_only_where_its_segment_was_scored(root):
     staged = stage_quarantine(storage, [set_aside(record.record_id, Stage.SCORE)], origin)
     publish.upsert(storage, "quarantine", [staged], run_id="run")
 
-    assert mended_records(storage, ["0" * 32]) == []
-    assert mended_records(storage, [record.segment_id]) == [("score", None, None, record.record_id)]
+    assert mended_records(storage, ["0" * 32], stage=Stage.SCORE) == []
+    assert mended_records(storage, [record.segment_id], stage=Stage.TRAIN) == []
+    assert mended_records(storage, [record.segment_id], stage=Stage.SCORE) == [("score", None, None, record.record_id)]

@@ -279,6 +279,13 @@ def test_tables_made_by_many_at_once_are_made_once(tmp_path):
     assert all(len(DeltaTable(root.join(f"tables/{table}")).history()) == 1 for table in SCHEMAS)
 
 
+def test_tables_in_a_file_are_refused_before_any_is_tried(tmp_path):
+    (tmp_path / "file").write_bytes(b"")
+
+    with pytest.raises(StorageError, match=r"file is a file, not a folder; give a folder or URL as --root$"):
+        publish.create_tables(open_storage(str(tmp_path / "file")))
+
+
 @pytest.mark.parametrize("table", ["events", "beats"])
 def test_adding_again_changes_nothing(root, table):
     columns = of_events("ef") if table == "events" else of_beats(2)

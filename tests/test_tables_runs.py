@@ -52,3 +52,9 @@ def test_a_run_is_written_down_once_with_all_that_it_rests_on(root):
     assert row["config_digest"] == configuration.digest(CONFIG)
     assert {"python", "torch", "zarr"} <= json.loads(row["versions"]).keys()
     assert json.loads(row["table_versions"]).keys() >= {"scores", "events"}
+
+
+def test_the_settings_that_judge_are_read_from_a_run_and_are_the_defaults_where_it_has_none():
+    assert runs.judgement({"pause_s": 3.0, "root": "x"})["pause_s"] == 3.0
+    assert runs.judgement({})["tachycardia_bpm"] == 100.0
+    assert runs.judgement({}).keys() == set(configuration.JUDGEMENT)

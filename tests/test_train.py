@@ -5,9 +5,11 @@ import shutil
 import pytest
 
 from cardioclarity import models
+from cardioclarity.cohort import draw
 from cardioclarity.config import TrainConfig
-from cardioclarity.errors import NotFoundError
+from cardioclarity.errors import NotFoundError, UsageError
 from cardioclarity.storage import open_storage
+from cardioclarity.tables import catalog
 from cardioclarity.train import TRAIN
 from cardioclarity.work import drive
 
@@ -70,3 +72,59 @@ def test_the_trained_model_can_be_loaded(root):
     model = models.load(open_storage(str(root)), summary.model_id)
 
     assert set(model.members) >= {"template", "rhythm", "quality"}
+
+
+def test_nothing_staged_is_left_behind_where_the_fit_fails(root):
+    config = TrainConfig(root=str(root), detectors=("template",))
+    plan = TRAIN.plan(config)
+
+    def receipts():
+        for unit in plan.units:
+            yield TRAIN.run(unit)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        TRAIN.finish(config, plan, receipts())
+    assert not [path for path in (root / "models").rglob("*") if "staged" in path.name]
+
+
+def test_a_damaged_segment_teaches_nothing_and_is_written_down(root):
+    storage = open_storage(str(root))
+    shard = min((root / "segments").rglob("c/*/*/*"), key=lambda path: path.stat().st_size)
+    sound = shard.read_bytes()
+    shard.write_bytes(sound[:-1] + bytes([sound[-1] ^ 1]))
+
+    summary = train(root)
+
+    aside = [row for row in catalog.quarantine(storage) if row["stage"] == "train"]
+    assert summary.quarantined == len(aside) > 0
+    assert {row["reason"] for row in aside} == {"damaged"}
+    shard.write_bytes(sound)
+    assert train(root).quarantined == 0
+    assert not [row for row in catalog.quarantine(storage) if row["stage"] == "train"]
+
+
+def test_the_hours_bound_what_is_trained_on(root):
+    records = catalog.records(open_storage(str(root)))
+    two_shortest_h = sorted(record.duration_s for record in records)[1] * 2 / 3600
+
+    assert 1 <= train(root, max_hours=two_shortest_h).done < len(records)
+
+
+@pytest.mark.parametrize("wrong", [{"seed": -1}, {"max_records": 0}, {"max_hours": 0.0}, {"minutes_per_record": -1.0}])
+def test_sizes_that_cannot_be_meant_are_refused_by_name(wrong):
+    with pytest.raises(UsageError, match=next(iter(wrong))):
+        TrainConfig(root="r", **wrong)
+
+
+def test_the_card_says_how_well_beats_of_held_out_patients_are_ranked(root):
+    model_id = train(root, seed=next(seed for seed in range(20) if _ill_patient_calibrates(root, seed))).model_id
+
+    assert "AUROC" in (root / "models" / model_id / "CARD.md").read_text()
+
+
+def _ill_patient_calibrates(root, seed):
+    records = catalog.records(open_storage(str(root)))
+    ill = max(records, key=lambda record: record.duration_s).record_id
+    order = sorted((record.record_id for record in records), key=lambda name: draw(seed, name))
+    return order[0] == ill

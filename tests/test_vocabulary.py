@@ -22,7 +22,7 @@ PUBLISHED = {
     Head: "rate rhythm beat quality",
     State: "normal anomalous unreadable unscorable",
     Severity: "low medium high",
-    Stage: "convert score",
+    Stage: "convert score train",
     Reason: (
         "unknown_format unsupported_variant unsupported_compression no_header missing_file truncated checksum_mismatch "
         "no_ecg_lead unknown_lead bad_rate bad_gain bad_key too_large too_short timeout memory malformed poisoned damaged"

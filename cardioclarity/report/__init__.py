@@ -11,11 +11,12 @@ from typing import Any, Final
 
 from cardioclarity.config import ReportConfig
 from cardioclarity.errors import DamageError, NotFoundError, UsageError
-from cardioclarity.explain import Explanation, explain, judgement
+from cardioclarity.explain import Explanation, explain
 from cardioclarity.report.page import render
 from cardioclarity.report.view import Expectation, PageView, Quarantine, RecordRow
 from cardioclarity.storage import Storage, open_storage
 from cardioclarity.tables import catalog
+from cardioclarity.tables.runs import judgement
 from cardioclarity.vocabulary import Head, State
 from cardioclarity.work import RunState
 
@@ -99,7 +100,7 @@ def _view(root: Storage, runs: Sequence[Row], run: Row, max_events: int) -> Page
     }
     records = sorted(_records(scores, durations), key=lambda row: (_ORDER.index(row.state), -row.n_events))
     explanations, damage = _explanations(root, events[:max_events], model_id)
-    settings = judgement(_judge(runs, run))
+    settings = judgement(json.loads(_judge(runs, run)["config"]))
     return PageView(
         run=run,
         n_archives=len({json.loads(row["config"])["archive"] for row in runs if row["verb"] == "convert"}),

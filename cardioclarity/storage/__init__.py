@@ -82,11 +82,23 @@ class Storage:
         with self._telling("look"):
             return self._place.exists()
 
+    def make_root(self) -> None:
+        """Make the folder where it is missing, before a library writes below it; a bucket is not made here.
+
+        Raises:
+            StorageError: It is a file, or could not be made.
+        """
+        if isinstance(place := self._place, Folder):
+            with self._telling("make the folder"):
+                if Path(place.path).is_file():
+                    raise StorageError(f"{self.name} is a file, not a folder; give a folder or URL as --root")
+                place.make()
+
     def fetch(self, key: str) -> bytes:
         """Read one object whole.
 
         Raises:
-            FileNotFoundError: No such object.
+            FileNotFoundError: No such object; a folder, a pipe or a device is none.
             StorageError: It could not be read.
         """
         assert _is_plain(key), key

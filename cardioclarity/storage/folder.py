@@ -83,23 +83,25 @@ class Folder:
                 if stat.S_ISREG(found.st_mode):
                     yield name, found.st_size, str(found.st_mtime_ns)
 
+    def make(self) -> None:
+        """Make the folder, durably, where it is missing."""
+        _make_durable(Path(self.path))
+
     def exists(self) -> bool:
         """Tell whether the folder is there."""
         return Path(self.path).is_dir()
 
     def fetch(self, key: str) -> bytes:
-        """Read one file whole; a link that leads out of the folder leads nowhere."""
+        """Read one file whole; a folder or a pipe is no object, and a link that leads out of the folder leads nowhere."""
         path = Path(self.path, key)
         try:
             mode = path.stat().st_mode
         except OSError as error:
-            if error.errno in {errno.ENOTDIR, errno.ENAMETOOLONG}:  # no object can be there
+            if error.errno in {errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELOOP}:  # no object can be there
                 raise FileNotFoundError(errno.ENOENT, "no such object") from error
             raise
-        if stat.S_ISDIR(mode):
-            raise IsADirectoryError(errno.EISDIR, "it is a folder, not a file")
-        if not stat.S_ISREG(mode):
-            raise OSError(errno.EINVAL, "it is no regular file")
+        if not stat.S_ISREG(mode):  # told before it is opened: a pipe would block until somebody writes
+            raise FileNotFoundError(errno.ENOENT, "a folder, or no regular file, has this name")
         if not _is_inside(os.path.realpath(path), os.path.realpath(self.path)):
             raise FileNotFoundError(errno.ENOENT, "the link leads out of the folder")
         return path.read_bytes()
@@ -127,7 +129,7 @@ class Folder:
     @contextmanager
     def _written(self, files: Iterable[tuple[Path, bytes]]) -> Iterator[Sequence[Path]]:
         """Write durable temporary files beside their targets, in folders that are made where needed."""
-        _make_durable(Path(self.path))
+        self.make()
         with ExitStack() as cleared:
             temporaries = []
             for target, data in files:

@@ -4,6 +4,7 @@ import datetime as dt
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
+from cardioclarity.errors import DamageError
 from cardioclarity.storage import Storage
 from cardioclarity.tables import catalog, publish
 from cardioclarity.vocabulary import Reason, Stage
@@ -80,7 +81,7 @@ def stage_quarantine(root: Storage, quarantined: Sequence[Quarantined], origin: 
         "archive": origin.archive,
         "source_key": [source and source.key for source in sources],
         "source_version": [source and source.version for source in sources],
-        "record_id": [row.input if row.stage == Stage.SCORE else row.record_id for row in quarantined],
+        "record_id": [row.input if row.stage != Stage.CONVERT else row.record_id for row in quarantined],
         "reason": [row.reason for row in quarantined],
         "message": [row.message for row in quarantined],
         "run_id": origin.run_id,
@@ -100,8 +101,15 @@ def mended_sources(root: Storage, archive: str) -> list[tuple[object, ...]]:
     return [(Stage.CONVERT.value, archive, key, None) for key in sorted(set_aside & read)]
 
 
-def mended_records(root: Storage, segment_ids: Collection[str]) -> list[tuple[object, ...]]:
-    """List the keys of quarantine whose record stands in one of these segments, which have been scored since."""
-    set_aside = {row["record_id"] for row in catalog.quarantine(root) if row["stage"] == Stage.SCORE}
-    scored = {record.record_id for record in catalog.records(root, segment_ids=segment_ids)} if set_aside else set()
-    return [(Stage.SCORE.value, None, None, record_id) for record_id in sorted(set_aside & scored)]
+def mended_records(root: Storage, segment_ids: Collection[str], *, stage: Stage) -> list[tuple[object, ...]]:
+    """List the keys of quarantine whose record stands in one of these segments, which this stage has read since."""
+    set_aside = {row["record_id"] for row in catalog.quarantine(root) if row["stage"] == stage}
+    read = {record.record_id for record in catalog.records(root, segment_ids=segment_ids)} if set_aside else set()
+    return [(stage.value, None, None, record_id) for record_id in sorted(set_aside & read)]
+
+
+def damaged(record_ids: Sequence[str], *, stage: Stage, error: DamageError) -> tuple[Quarantined, ...]:
+    """Set aside the records of a segment whose bytes are not those that were written: none of them is used."""
+    return tuple(
+        Quarantined(input=record_id, stage=stage, reason=Reason.DAMAGED, message=str(error)) for record_id in record_ids
+    )

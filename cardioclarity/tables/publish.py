@@ -55,6 +55,7 @@ def create_tables(root: Storage) -> None:
     Raises:
         StorageError: One could not be made.
     """
+    root.make_root()
     for table in SCHEMAS:
         commit.create(root, table)
 

@@ -3,15 +3,17 @@
 import datetime as dt
 import json
 import platform
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from importlib.metadata import version
+from typing import Any
 
 from cardioclarity import config as configuration
-from cardioclarity.config import Config
+from cardioclarity.config import Config, ScoreConfig
 from cardioclarity.storage import Storage
 from cardioclarity.tables import publish
 from cardioclarity.work import Plan, Summary, U
 
+_DEFAULTS = ScoreConfig(root="")
 _LIBRARIES = ("dask", "deltalake", "numpy", "scipy", "torch", "zarr")
 
 
@@ -47,6 +49,11 @@ def log_run(
             "row_digests": json.dumps(row_digests(staged), sort_keys=True),
         },
     )
+
+
+def judgement(settings: Mapping[str, Any]) -> dict[str, float]:
+    """Pick from a run's settings those that decide what is an event; the defaults where it is no scoring run."""
+    return {name: settings.get(name, getattr(_DEFAULTS, name)) for name in configuration.JUDGEMENT}
 
 
 def versions() -> dict[str, str]:
