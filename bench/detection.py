@@ -169,6 +169,7 @@ def _fit(everybody: Sequence[Patient], fold: int, detectors: Sequence[str], seed
             patient_id=one.name,
             examples=one.examples,
             beats=one.normal_beats,
+            abnormal=np.zeros_like(one.normal_beats),
             windows=one.normal_windows,
             sinus_rhythm=False,
         )

@@ -95,7 +95,7 @@ def convert(  # noqa: PLR0913 - one argument per flag
 
     config = ConvertConfig(
         archive=archive,
-        root=root or default_root(),
+        root=_root(root),
         archive_storage=StorageOptions(anon=anon),
         retry_quarantined=retry_quarantined,
         patients=patients,
@@ -133,7 +133,7 @@ def train(  # noqa: PLR0913 - one argument per flag
     from cardioclarity.train import TRAIN
 
     config = TrainConfig(
-        root=root or default_root(),
+        root=_root(root),
         detectors=detector,
         seed=seed,
         champion=champion,
@@ -176,7 +176,7 @@ def score(  # noqa: PLR0913 - one argument per flag
     from cardioclarity.score import SCORE
 
     config = ScoreConfig(
-        root=root or default_root(),
+        root=_root(root),
         model=model,
         alarms_per_hour=alarms_per_hour,
         rhythm_alarms_per_hour=rhythm_alarms_per_hour,
@@ -210,7 +210,7 @@ def report(
 
     started = time.perf_counter()
     with _speaking(output):
-        config = ReportConfig(root=root or default_root(), run=run, output=output_file, max_events=max_events)
+        config = ReportConfig(root=_root(root), run=run, output=output_file, max_events=max_events)
         result = write_report(config)
     if output.json:
         _say_json({"verb": "report", "run_id": result.run_id, "path": result.path, "seconds": _since(started)})
@@ -233,7 +233,7 @@ def runs(*, root: _Root = None, expect_within: str | None = None, output: Output
     from cardioclarity.tables import catalog
 
     age = None if expect_within is None else _duration(expect_within)
-    storage = open_storage(root or default_root())
+    storage = open_storage(_root(root))
     catalog.require_root(storage)
     rows = catalog.runs(storage)
     scored = [row["finished_at"] for row in rows if row["verb"] == "score"]
@@ -264,9 +264,10 @@ def models(*, root: _Root = None, use: str | None = None, output: Output = _OUTP
     from cardioclarity.tables import catalog
     from cardioclarity.work import new_run_id
 
-    storage = open_storage(root or default_root())
+    storage = open_storage(_root(root))
     catalog.require_root(storage)
     if use is not None:
+        store.load(storage, use)  # a damaged model is never made champion
         store.crown(storage, use, chosen_by="models", run_id=new_run_id())
     rows = store.list_models(storage)
     if output.json:
@@ -351,6 +352,13 @@ def _progress(verb: str, plan: Plan[U], *, shown: bool) -> Iterator[Callable[[Re
                 progress.update(task, description=f"{verb}: {rest}", total=None)
 
         yield told
+
+
+def _root(root: str | None) -> str:
+    """Take the root that was given, else the default; an empty one is an unset variable of some script."""
+    if root is not None and not root.strip():
+        raise UsageError("--root is empty: give a folder or URL, or leave it out")
+    return default_root() if root is None else root
 
 
 def _duration(text: str) -> dt.timedelta:

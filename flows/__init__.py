@@ -7,3 +7,7 @@ import os
 os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "120")
 # For a run from the shell; on a worker Prefect has read it already, so there prefect.yaml sets it.
 os.environ.setdefault("PREFECT_LOGGING_EXTRA_LOGGERS", "cardioclarity")
+os.environ.setdefault("PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW", "ignore")
+# A hospital's server tells nobody that it runs.
+os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
+os.environ.setdefault("DO_NOT_TRACK", "1")

@@ -119,6 +119,8 @@ def test_the_champion_can_be_moved_forward_and_back(root):
         (["runs", "--root", "root", "--expect-within", "soon"], 2, "such as 26h"),
         (["convert", "empty", "--root", "new", "--annon"], 2, "--anon"),
         (["konvert"], 2, "convert"),
+        (["score", "--root", ""], 2, "--root is empty"),
+        (["train", "--root", "root", "--seed", "-1"], 2, "seed -1"),
     ],
 )
 def test_a_mistake_is_one_sentence_with_its_exit_code_and_no_traceback(root, arguments, code, sentence):
@@ -166,3 +168,14 @@ def test_each_command_explains_itself_with_an_example(command):
     assert ended.returncode == 0
     assert "--json" in ended.stdout
     assert "default: <" not in ended.stdout
+
+
+def test_a_damaged_model_is_never_made_champion(root):
+    champion = last_json(cardioclarity("models", "--root", root, "--json"))["champion"]
+    weights = root / "models" / champion / "weights.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1])
+
+    ended = cardioclarity("models", "--root", root, "--use", champion)
+
+    assert ended.returncode == 1
+    assert "Traceback" not in ended.stderr
