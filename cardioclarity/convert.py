@@ -50,7 +50,7 @@ class ConvertUnit:
         run_id: The run.
         started_at: Its start.
         sources: The records to read.
-        patients: Raw patient per source where a patients file names one; empty without.
+        patients: Pseudonym of the patient per source where a patients file names one; empty without. No raw id travels.
         stage: Where a unit that dies is filed.
     """
 
@@ -286,7 +286,7 @@ def _stage_segment(root: Storage, unit: ConvertUnit, records: Sequence[Record]) 
 
 
 def finish(config: ConvertConfig, plan: Plan[ConvertUnit], receipts: Iterator[Receipt[Converted]]) -> Summary:
-    """Publish: records, sources and quarantine in one commit each, then the line in `runs`."""
+    """Publish: records, quarantine and sources in this order, a commit each, then the line in `runs`."""
     archive, root = open_storage(config.archive, config.archive_storage), open_storage(config.root, config.root_storage)
     records: list[publish.Staged] = []
     sources: list[publish.Staged] = []

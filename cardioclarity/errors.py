@@ -19,6 +19,7 @@ import logging
 import os
 import re
 import sys
+from contextlib import suppress
 from enum import IntEnum
 from typing import ClassVar, NoReturn, Self
 
@@ -43,8 +44,9 @@ def leave(code: int | str | None) -> NoReturn:
     """
     atexit._run_exitfuncs()  # noqa: SLF001 - the one way to run them and no more
     logging.shutdown()
-    sys.stdout.flush()
-    sys.stderr.flush()
+    with suppress(BrokenPipeError):  # whoever read our output, such as `head`, has seen enough
+        sys.stdout.flush()
+        sys.stderr.flush()
     os._exit(code if isinstance(code, int) else int(code is not None))
 
 

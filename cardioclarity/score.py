@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field, replace
 
 from cardioclarity import models
 from cardioclarity.config import ScoreConfig, StorageOptions
+from cardioclarity.ensemble import Model
 from cardioclarity.errors import DamageError, NotFoundError
 from cardioclarity.events import Evidence, Levels
 from cardioclarity.examples import prepare
@@ -141,9 +142,9 @@ def run(unit: ScoreUnit) -> Receipt[Scored]:
         DamageError: The model is damaged.
     """
     root = open_storage(unit.root, unit.root_storage)
-    models.load(root, unit.model_id)
+    evidence = _evidence(root, unit)  # loads the model at once: that one may be damaged is no fault of the segment
     try:
-        judged = [rows.Judged(index, found, *decide(found, unit.levels)) for index, found in _evidence(root, unit)]
+        judged = [rows.Judged(index, found, *decide(found, unit.levels)) for index, found in evidence]
     except DamageError as error:
         log.error("unit %s: %s", unit.id, error)  # noqa: TRY400 - the sentence says all
         rows_aside = deliveries.damaged(unit.record_ids, stage=unit.stage, error=error)
@@ -157,12 +158,11 @@ def run(unit: ScoreUnit) -> Receipt[Scored]:
 
 def _evidence(root: Storage, unit: ScoreUnit) -> Iterator[tuple[int, Evidence]]:
     if unit.evidence_run_id is None:
-        return _score(root, unit)
+        return _score(root, unit, models.load(root, unit.model_id))
     return stored_evidence(root, unit.id, digest=unit.digest, model_id=unit.model_id, run_id=unit.evidence_run_id)
 
 
-def _score(root: Storage, unit: ScoreUnit) -> Iterator[tuple[int, Evidence]]:
-    model = models.load(root, unit.model_id)
+def _score(root: Storage, unit: ScoreUnit, model: Model) -> Iterator[tuple[int, Evidence]]:
     for index, record in read_segment(root, unit.id, digest=unit.digest, only=unit.record_ids):
         yield index, model.evidence(prepare(record, model.recipe))
 

@@ -62,7 +62,6 @@ class StateReason(StrEnum):
     NO_BEATS = "no_beats"
     POPULATION_ONLY = "population_only"
     DIFFERS_FROM_POPULATION = "differs_from_population"
-    IMPLAUSIBLE_AMPLITUDE = "implausible_amplitude"
 
 
 class Stage(StrEnum):

@@ -2,6 +2,7 @@
 
 import copy
 import inspect
+import os
 import subprocess
 import sys
 
@@ -89,3 +90,15 @@ def test_a_process_leaves_with_its_code_after_what_was_registered_for_its_end(co
     )
 
     assert (ended.returncode, ended.stdout) == (seen, b"said tidied up\n")
+
+
+def test_a_reader_that_has_seen_enough_is_no_error():
+    program = "import sys; from cardioclarity.errors import leave; sys.stdin.read(); print('more'); leave(0)"
+    pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
+
+    with subprocess.Popen([sys.executable, "-c", program], env={"PATH": os.environ["PATH"]}, **pipes) as process:
+        process.stdout.close()
+        process.stdin.close()
+        said = process.stderr.read()
+
+    assert (process.returncode, said) == (0, b"")
