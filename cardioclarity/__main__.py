@@ -21,16 +21,16 @@ app = App(
     version=f"cardioclarity {version('cardioclarity')}. {RESEARCH_USE}",
     default_parameter=Parameter(negative=()),
 )
-for _name, _help in {
-    "demo": "Synthetic (or given) archive → convert → train → score → report; says where the page is.",
-    "convert": "Archive → segments and catalog; only what is new.",
-    "train": "Fit and calibrate a model on normal beats; it becomes champion where the root has none.",
-    "score": "Score what is new; judge stored evidence again where only the alarm level changed.",
-    "report": "Write the HTML page of a scoring run.",
-    "runs": "List the runs; fail when a night is missing.",
-    "models": "List the models; move the champion.",
-}.items():
-    app.command(f"cardioclarity.commands:{_name}", name=_name, help=_help)
+for _where, _name, _help in (
+    ("verbs", "demo", "Synthetic (or given) archive → convert → train → score → report; says where the page is."),
+    ("verbs", "convert", "Archive → segments and catalog; only what is new."),
+    ("verbs", "train", "Fit and calibrate a model on normal beats; it becomes champion where the root has none."),
+    ("verbs", "score", "Score what is new; judge stored evidence again where only the alarm level changed."),
+    ("verbs", "report", "Write the HTML page of a scoring run."),
+    ("upkeep", "runs", "List the runs; fail when a night is missing."),
+    ("upkeep", "models", "List the models; move the champion."),
+):
+    app.command(f"cardioclarity.commands.{_where}:{_name}", name=_name, help=_help)
 
 
 def main() -> None:

@@ -1,10 +1,5 @@
-"""One function per command: arguments → settings → verb → sentences for people or one JSON object."""
+"""The commands that do the work: arguments → settings → verb → what came of it."""
 
-import datetime as dt
-import json as json_text
-import logging
-import re
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,38 +8,13 @@ from typing import Annotated, TypeVar
 
 from cyclopts import Parameter
 
-from cardioclarity.config import (
-    ConvertConfig,
-    ParallelConfig,
-    ReportConfig,
-    ScoreConfig,
-    StorageOptions,
-    TrainConfig,
-    default_root,
-)
-from cardioclarity.errors import ExitCode, UsageError
+from cardioclarity.commands.speaking import Output, Root, chosen_root, say, say_json, since, speaking
+from cardioclarity.config import ConvertConfig, ParallelConfig, ReportConfig, ScoreConfig, StorageOptions, TrainConfig
+from cardioclarity.errors import ExitCode
 from cardioclarity.work import Plan, Receipt, U, Verb, complete
 
 C = TypeVar("C")
 O = TypeVar("O")  # noqa: E741
-
-
-@Parameter(name="*")
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Output:
-    """How a command speaks.
-
-    Attributes:
-        json: Print one JSON object as the last line of stdout instead of sentences.
-        quiet: Only errors on stderr.
-        verbose: One line per unit of work on stderr, also on a terminal.
-        debug: Show the traceback of an error.
-    """
-
-    json: bool = False
-    quiet: Annotated[bool, Parameter(alias="-q")] = False
-    verbose: Annotated[bool, Parameter(alias="-v")] = False
-    debug: bool = False
 
 
 @Parameter(name="*")
@@ -62,16 +32,13 @@ class Where:
 
 
 _OUTPUT, _WHERE, _TRAIN, _SCORE = Output(), Where(), TrainConfig(root=""), ScoreConfig(root="")
-_Root = Annotated[
-    str | None, Parameter(help="Folder or URL of the deployment [CARDIOCLARITY_ROOT, ./cardioclarity-data].")
-]
 
 
 def convert(  # noqa: PLR0913 - one argument per flag
     archive: str,
     /,
     *,
-    root: _Root = None,
+    root: Root = None,
     anon: bool = False,
     retry_quarantined: bool = False,
     patients: str | None = None,
@@ -95,7 +62,7 @@ def convert(  # noqa: PLR0913 - one argument per flag
 
     config = ConvertConfig(
         archive=archive,
-        root=_root(root),
+        root=chosen_root(root),
         archive_storage=StorageOptions(anon=anon),
         retry_quarantined=retry_quarantined,
         patients=patients,
@@ -105,7 +72,7 @@ def convert(  # noqa: PLR0913 - one argument per flag
 
 def train(  # noqa: PLR0913 - one argument per flag
     *,
-    root: _Root = None,
+    root: Root = None,
     detector: tuple[str, ...] = (),
     seed: int = 0,
     champion: bool = False,
@@ -133,7 +100,7 @@ def train(  # noqa: PLR0913 - one argument per flag
     from cardioclarity.train import TRAIN
 
     config = TrainConfig(
-        root=_root(root),
+        root=chosen_root(root),
         detectors=detector,
         seed=seed,
         champion=champion,
@@ -146,7 +113,7 @@ def train(  # noqa: PLR0913 - one argument per flag
 
 def score(  # noqa: PLR0913 - one argument per flag
     *,
-    root: _Root = None,
+    root: Root = None,
     model: str | None = None,
     alarms_per_hour: float = _SCORE.alarms_per_hour,
     rhythm_alarms_per_hour: float = _SCORE.rhythm_alarms_per_hour,
@@ -176,7 +143,7 @@ def score(  # noqa: PLR0913 - one argument per flag
     from cardioclarity.score import SCORE
 
     config = ScoreConfig(
-        root=_root(root),
+        root=chosen_root(root),
         model=model,
         alarms_per_hour=alarms_per_hour,
         rhythm_alarms_per_hour=rhythm_alarms_per_hour,
@@ -189,7 +156,7 @@ def score(  # noqa: PLR0913 - one argument per flag
 
 def report(
     *,
-    root: _Root = None,
+    root: Root = None,
     run: str | None = None,
     output_file: Annotated[str | None, Parameter(name="--output")] = None,
     max_events: int = 50,
@@ -209,72 +176,13 @@ def report(
     from cardioclarity.report import report as write_report
 
     started = time.perf_counter()
-    with _speaking(output):
-        config = ReportConfig(root=_root(root), run=run, output=output_file, max_events=max_events)
+    with speaking(output):
+        config = ReportConfig(root=chosen_root(root), run=run, output=output_file, max_events=max_events)
         result = write_report(config)
     if output.json:
-        _say_json({"verb": "report", "run_id": result.run_id, "path": result.path, "seconds": _since(started)})
+        say_json({"verb": "report", "run_id": result.run_id, "path": result.path, "seconds": since(started)})
     else:
-        _say(f"report: {result.path}")
-    return ExitCode.DONE
-
-
-def runs(*, root: _Root = None, expect_within: str | None = None, output: Output = _OUTPUT) -> int:
-    """List the runs, the newest first.
-
-    Example: cardioclarity runs --root ./results --expect-within 26h
-
-    Args:
-        root: Folder or URL of the deployment.
-        expect_within: Fail when no scoring run has ended within this time, such as 26h or 45m.
-        output: How the command speaks.
-    """
-    from cardioclarity.storage import open_storage
-    from cardioclarity.tables import catalog
-
-    age = None if expect_within is None else _duration(expect_within)
-    storage = open_storage(_root(root))
-    catalog.require_root(storage)
-    rows = catalog.runs(storage)
-    scored = [row["finished_at"] for row in rows if row["verb"] == "score"]
-    missing = age is not None and not any(dt.datetime.now(dt.UTC) - finished <= age for finished in scored)
-    columns = ("run_id", "verb", "state", "inputs", "done", "quarantined", "already_done", "model_id", "finished_at")
-    if output.json:
-        _say_json({"verb": "runs", "runs": [{name: row[name] for name in columns} for row in rows]})
-    else:
-        _say_table(columns, [[row[name] for name in columns] for row in rows])
-    if missing:
-        last = max(scored, default=None)
-        print(f"error: no scoring run ended within {expect_within}; the last one: {last or 'never'}", file=sys.stderr)  # noqa: T201
-    return ExitCode.FAILED if missing else ExitCode.DONE
-
-
-def models(*, root: _Root = None, use: str | None = None, output: Output = _OUTPUT) -> int:
-    """List the models, and move the champion forward or back.
-
-    Example: cardioclarity models --root ./results --use 4f1c…
-
-    Args:
-        root: Folder or URL of the deployment.
-        use: Id of the model that the nightly flow shall use from now on.
-        output: How the command speaks.
-    """
-    from cardioclarity import models as store
-    from cardioclarity.storage import open_storage
-    from cardioclarity.tables import catalog
-    from cardioclarity.work import new_run_id
-
-    storage = open_storage(_root(root))
-    catalog.require_root(storage)
-    if use is not None:
-        store.load(storage, use)  # a damaged model is never made champion
-        store.crown(storage, use, chosen_by="models", run_id=new_run_id())
-    rows = store.list_models(storage)
-    if output.json:
-        _say_json({"verb": "models", "champion": store.champion(storage), "models": rows})
-    else:
-        columns = ("model_id", "champion", "detectors", "patients", "normal_beats", "seed")
-        _say_table(columns, [[row[name] for name in columns] for row in rows])
+        say(f"report: {result.path}")
     return ExitCode.DONE
 
 
@@ -293,10 +201,10 @@ def demo(
     """
     from cardioclarity.demo import play
 
-    with _speaking(output):
-        outcome = play(archive=archive, root=root, seed=seed, say=lambda line: None if output.json else _say(line))
+    with speaking(output):
+        outcome = play(archive=archive, root=root, seed=seed, say=lambda line: None if output.json else say(line))
     if output.json:
-        _say_json(outcome.as_json())
+        say_json(outcome.as_json())
     return outcome.exit_code
 
 
@@ -305,33 +213,17 @@ def _run(verb: Verb[C, U, O], config: C, where: Where, output: Output) -> int:
     from cardioclarity import parallel
 
     started = time.perf_counter()
-    with _speaking(output) as on_terminal:
+    with speaking(output) as on_terminal:
         plan = verb.plan(config)
         place = ParallelConfig(workers=where.workers, scheduler=where.scheduler)
         with _progress(verb.name, plan, shown=on_terminal) as told, parallel.mapper(place) as mapper:
             summary = complete(verb, config, plan, mapper, told)
     if output.json:
-        _say_json(summary.as_json() | {"seconds": _since(started)})
+        say_json(summary.as_json() | {"seconds": since(started)})
     else:
         for line in summary.lines():
-            _say(line)
+            say(line)
     return ExitCode.QUARANTINED if summary.quarantined else ExitCode.DONE
-
-
-@contextmanager
-def _speaking(output: Output) -> Iterator[bool]:
-    """Send the log to stderr for the time of a command; hand out whether a display belongs there too."""
-    on_terminal = sys.stderr.isatty() and not (output.quiet or output.json or output.verbose)
-    level = logging.ERROR if output.quiet else logging.WARNING if on_terminal else logging.INFO
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(logging.Formatter("%(levelname)s %(message)s" if level != logging.INFO else "%(message)s"))
-    logger = logging.getLogger("cardioclarity")
-    logger.addHandler(handler)
-    logger.setLevel(level)
-    try:
-        yield on_terminal
-    finally:
-        logger.removeHandler(handler)
 
 
 @contextmanager
@@ -352,49 +244,3 @@ def _progress(verb: str, plan: Plan[U], *, shown: bool) -> Iterator[Callable[[Re
                 progress.update(task, description=f"{verb}: {rest}", total=None)
 
         yield told
-
-
-def _root(root: str | None) -> str:
-    """Take the root that was given, else the default; an empty one is an unset variable of some script."""
-    if root is not None and not root.strip():
-        raise UsageError("--root is empty: give a folder or URL, or leave it out")
-    return default_root() if root is None else root
-
-
-def _duration(text: str) -> dt.timedelta:
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)([mhd])", text)
-    if match is None:
-        raise UsageError(f"duration {text!r}: give a number and m, h or d, such as 26h")
-    unit = {"m": "minutes", "h": "hours", "d": "days"}[match[2]]
-    try:
-        return dt.timedelta(**{unit: float(match[1])})
-    except OverflowError:
-        raise UsageError(f"duration {text!r} is longer than anything that is kept") from None
-
-
-def _since(started: float) -> float:
-    return round(time.perf_counter() - started, 3)
-
-
-def _say(line: str) -> None:
-    print(line)  # noqa: T201 - the command line speaks to people
-
-
-def _say_json(content: dict[str, object]) -> None:
-    _say(json_text.dumps(content, default=str))
-
-
-def _say_table(columns: tuple[str, ...], rows: list[list[object]]) -> None:
-    """Print rows under their column names, as wide as their longest cell; times to the second."""
-    shown = [[_cell(value) for value in row] for row in rows]
-    widths = [max(map(len, column)) for column in zip(columns, *shown, strict=True)]
-    for row in [list(columns), *shown]:
-        _say("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
-
-
-def _cell(value: object) -> str:
-    if isinstance(value, dt.datetime):
-        return f"{value:%Y-%m-%d %H:%M:%S}"
-    if isinstance(value, list | tuple):
-        return ",".join(map(str, value))
-    return "-" if value is None else str(value)

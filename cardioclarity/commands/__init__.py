@@ -1,0 +1,1 @@
+"""One function per command, loaded when the command is called."""
