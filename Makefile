@@ -3,6 +3,8 @@ BIN := $(VENV)/bin
 # Folders of wheels where the machine has some; else uv chooses the torch build that fits the machine (CPU or CUDA).
 TORCH := $(if $(PIP_FIND_LINKS),$(addprefix --find-links ,$(PIP_FIND_LINKS)),--torch-backend=auto)
 UV := $(BIN)/uv pip install --quiet --python $(BIN)/python -c constraints.txt $(TORCH)
+# How long `make soak` tries seed after seed; the counts add up in docs/soak.md.
+MINUTES ?= 60
 .DEFAULT_GOAL := help
 .PHONY: help install demo lint test bench soak clean
 
@@ -36,7 +38,9 @@ bench: $(VENV)/.test         ## Ratios against peers, side by side in one run
 	$(BIN)/python -m bench
 
 soak: $(VENV)/.test          ## The checks that take hours
-	$(BIN)/python -m pytest -m soak
+	tests/servers/install-ceph
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m soak
+	OMP_NUM_THREADS=1 $(BIN)/python tests/faults/soak.py --minutes $(MINUTES)
 
 clean:                       ## Remove the environment and the demo's output
 	rm -rf $(VENV) cardioclarity-data/demo cardioclarity-data/demo-archive-*

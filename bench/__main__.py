@@ -13,7 +13,18 @@ from pathlib import Path
 
 from bench.rows import Row, table
 
-BENCHES = ("decode", "segments", "convert", "command_line", "scale", "training", "signal", "detection")
+BENCHES = (
+    "decode",
+    "segments",
+    "convert",
+    "command_line",
+    "planning",
+    "scale",
+    "holter",
+    "training",
+    "signal",
+    "detection",
+)
 
 
 def main() -> None:

@@ -1,52 +1,29 @@
-"""S5, S6: many short ECGs through `convert` and `score`: pace, memory of the driver, and what a unit costs by itself."""
+"""S5, S6: many short ECGs through `convert` and `score`: pace with one worker and two, linearity, memory, cost of a unit."""
 
-import multiprocessing
 import shutil
 import tempfile
-import time
-from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Final
 
 import psutil
 
+from bench.drives import Ran, convert_and_score, in_child
 from bench.rows import Row
-from cardioclarity.config import ConvertConfig, ParallelConfig, ScoreConfig, TrainConfig
+from cardioclarity.config import ConvertConfig, ParallelConfig, TrainConfig
 from cardioclarity.convert import CONVERT
 from cardioclarity.parallel import mapper
-from cardioclarity.score import SCORE
 from cardioclarity.storage import open_storage
 from cardioclarity.synthetic.archive import short_records, write_archive
 from cardioclarity.train import TRAIN
 from cardioclarity.work import Receipt, drive
-
-T = TypeVar("T")
 
 LEADS: Final = ("I", "II")
 WORKERS: Final = 2
 SEED: Final = 0
 WARM_UP: Final = 100
 """Units until both workers have loaded what they need."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ran:
-    """What a driver says of itself.
-
-    Attributes:
-        convert_s: By the wall clock.
-        score_s: By the wall clock.
-        cpu_s: Of both, the workers included.
-        peak_bytes: Peak of its resident memory.
-    """
-
-    convert_s: float
-    score_s: float
-    cpu_s: float
-    peak_bytes: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,32 +34,48 @@ class Tick:
     inputs: tuple[str, ...] = ()
 
 
-def measure(*, n_records: tuple[int, int] = (200, 2000), n_units: int = 2000) -> list[Row]:
-    """Convert and score archives of two sizes, each in a driver of its own; then hand out units with nothing to do.
+def measure(*, n_records: tuple[int, int, int] = (100, 1000, 10_000), n_units: int = 2000) -> list[Row]:
+    """Convert and score archives of three sizes, each in a driver of its own; then hand out units with nothing to do.
 
     The model is the template detector alone, so that the road weighs more than the networks.
     """
+    few, some, many = n_records
     with tempfile.TemporaryDirectory() as folder:
         scratch = Path(folder)
-        _in_child(_make_model, scratch / "model")
-        few, many = (_in_child(_run, scratch, n) for n in n_records)
-    unit_cpu_s = _in_child(_hand_out, n_units)
-    n, seconds = n_records[1], many.convert_s + many.score_s
-    what = f"{n} synthetic 10-s ECGs of {len(LEADS)} leads"
+        in_child(_make_model, scratch / "model")
+        _make_archives(scratch, n_records)
+        alone = [in_child(_run, scratch, n, 1) for n in n_records]
+        both = [in_child(_run, scratch, n, WORKERS) for n in (some, many)]
+    unit_cpu_s = in_child(_hand_out, n_units)
+    first_s, then_s = (
+        (after.cpu_s - before.cpu_s) / n for before, after, n in ((*alone[:2], some - few), (*alone[1:], many - some))
+    )
+    what = f"{many} synthetic 10-s ECGs of {len(LEADS)} leads"
     return [
-        Row(goal="S5", what=f"{what}: convert", unit="s", ours=many.convert_s),
-        Row(goal="S5", what=f"{what}: score", unit="s", ours=many.score_s),
-        Row(goal="S5", what=f"{what}: both", unit="records/s", ours=n / seconds),
-        Row(goal="S5", what=f"{what}: both, a record", unit="CPU ms", ours=1000 * many.cpu_s / n),
+        Row(goal="S5", what=f"{what}: convert, {WORKERS} workers", unit="s", ours=both[1].convert_s),
+        Row(goal="S5", what=f"{what}: score, {WORKERS} workers", unit="s", ours=both[1].score_s),
+        Row(goal="S5", what=f"{what}: both, {WORKERS} workers", unit="records/s", ours=many / both[1].wall_s),
+        Row(goal="S5", what=f"{what}: both, a record", unit="CPU ms", ours=1000 * both[1].cpu_s / many),
         Row(
-            goal="S6",
-            what=f"peak memory of the driver, against {n_records[0]} records",
-            unit="MB",
-            ours=many.peak_bytes / 1e6,
-            peer=few.peak_bytes / 1e6,
-            ratio=many.peak_bytes / few.peak_bytes,
+            goal="S5",
+            what=f"{what}: both, {WORKERS} workers against one",
+            unit="s",
+            ours=both[1].wall_s,
+            peer=alone[2].wall_s,
+            ratio=alone[2].wall_s / both[1].wall_s,
+            at_least=1.8,
+        ),
+        Row(
+            goal="S5",
+            what=f"one more record between {some} and {many}, against between {few} and {some}, one worker",
+            unit="CPU ms",
+            ours=1000 * then_s,
+            peer=1000 * first_s,
+            ratio=then_s / first_s,
             at_most=1.1,
         ),
+        _peak("the driver", some, both[0].driver_bytes, both[1].driver_bytes),
+        _peak("a worker", some, both[0].worker_bytes, both[1].worker_bytes),
         Row(
             goal="S5",
             what=f"an empty unit on {WORKERS} workers, driver and workers together",
@@ -93,10 +86,9 @@ def measure(*, n_records: tuple[int, int] = (200, 2000), n_units: int = 2000) ->
     ]
 
 
-def _in_child(call: Callable[..., T], *arguments: object) -> T:
-    """Call in a fresh process: peaks of memory and times of children are then of this call alone."""
-    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
-        return pool.submit(call, *arguments).result()
+def _peak(whose: str, n_some: int, some: int, many: int) -> Row:
+    what = f"peak memory of {whose}, against {n_some} records"
+    return Row(goal="S6", what=what, unit="MB", ours=many / 1e6, peer=some / 1e6, ratio=many / some, at_most=1.1)
 
 
 def _make_model(root: Path) -> None:
@@ -106,32 +98,25 @@ def _make_model(root: Path) -> None:
     drive(TRAIN, TrainConfig(root=str(root), detectors=("template",), seed=SEED), map)
 
 
-def _run(scratch: Path, n_records: int) -> Ran:
-    archive, root = scratch / f"archive-{n_records}", scratch / f"root-{n_records}"
-    for key, data in short_records(n_records, seed=SEED, leads=LEADS):
-        file = archive / key
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_bytes(data)
+def _make_archives(scratch: Path, n_records: tuple[int, ...]) -> None:
+    """Write the largest archive; the smaller ones hold its first records."""
+    written = 0
+    for key, data in short_records(max(n_records), seed=SEED, leads=LEADS):
+        written += key.endswith(".hea")
+        for n in n_records:
+            if written <= n:
+                _write(scratch / f"archive-{n}" / key, data)
+
+
+def _write(file: Path, data: bytes) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_bytes(data)
+
+
+def _run(scratch: Path, n_records: int, workers: int) -> Ran:
+    root = scratch / f"root-{n_records}-{workers}"
     shutil.copytree(scratch / "model" / "models", root / "models")
-    cpu_s = _cpu_s()
-    with mapper(ParallelConfig(workers=WORKERS)) as spread:
-        started = time.perf_counter()
-        drive(CONVERT, ConvertConfig(archive=str(archive), root=str(root)), spread)
-        converted = time.perf_counter()
-        drive(SCORE, ScoreConfig(root=str(root)), spread)
-        scored = time.perf_counter()
-    return Ran(
-        convert_s=converted - started,
-        score_s=scored - converted,
-        cpu_s=_cpu_s() - cpu_s,
-        peak_bytes=_peak_bytes(),
-    )
-
-
-def _peak_bytes() -> int:
-    """Peak of resident memory since this program was loaded; `ru_maxrss` would count the parent's too."""
-    status = Path("/proc/self/status").read_text()
-    return 1024 * int(status.partition("VmHWM:")[2].split()[0])
+    return convert_and_score(scratch / f"archive-{n_records}", root, workers)
 
 
 def _hand_out(n_units: int) -> float:

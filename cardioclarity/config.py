@@ -5,7 +5,9 @@ import hashlib
 import json
 import math
 import os
+import re
 from dataclasses import dataclass, field
+from typing import Literal
 
 from cardioclarity.errors import UsageError
 
@@ -17,14 +19,44 @@ class StorageOptions:
     """How to reach an object store. Secrets come from the environment or the AWS chain, never from here.
 
     Attributes:
-        endpoint_url: Address of an S3-like store; the AWS environment decides where empty.
+        endpoint_url: Address of an S3-like store, such as ``https://s3.example.org:9000``; the AWS environment decides
+            where empty.
         region: Region name; the AWS environment decides where empty.
+        profile: AWS profile whose credentials, endpoint and region are used; the AWS environment decides where empty.
+        addressing_style: ``path`` (host/bucket/key) or ``virtual`` (bucket.host/key); where empty, path for a store of
+            one's own.
         anon: Read a public bucket without credentials.
     """
 
     endpoint_url: str | None = None
     region: str | None = None
+    profile: str | None = None
+    addressing_style: Literal["path", "virtual"] | None = None
     anon: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuse what contradicts itself, and an address with credentials in it: settings are stored and shown."""
+        if self.endpoint_url is not None:
+            check_endpoint(self.endpoint_url)
+        if self.addressing_style not in {None, "path", "virtual"}:
+            raise UsageError(f"addressing style {self.addressing_style!r}: give path or virtual")
+        if self.anon and self.profile:
+            raise UsageError(f"profile {self.profile!r} and anonymous reading exclude each other: give one of them")
+
+
+def check_endpoint(url: str) -> None:
+    """Refuse what is no address of a store.
+
+    Raises:
+        UsageError: It has no scheme or no host, or holds credentials.
+    """
+    if "@" in url:
+        raise UsageError(
+            "an endpoint never holds credentials (…@…); set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY or AWS_PROFILE"
+        )
+    scheme, _, host = url.partition("://")
+    if scheme not in {"http", "https"} or not host:
+        raise UsageError(f"endpoint {url!r} is no address: give one like https://host:port")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -170,7 +202,51 @@ class ReportConfig:
     max_events: int = 50
 
 
-Config = ConvertConfig | TrainConfig | ScoreConfig | ReportConfig
+_SUBSET = re.compile(r"([1-9]\d{0,5})/([1-9]\d{0,5})")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VerifyConfig:
+    """Settings of `verify`.
+
+    Attributes:
+        root: URL or folder of the deployment.
+        root_storage: How to reach it.
+        read_data: Read every byte; only names, sizes, manifests and logs without.
+        subset: ``k/n`` reads the k-th of n parts, so that n nights read everything once.
+        repair: Remove what is damaged, so that the next `convert` and `score` make it again.
+    """
+
+    root: str
+    root_storage: StorageOptions = field(default_factory=StorageOptions)
+    read_data: bool = False
+    subset: str | None = None
+    repair: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuse a part that there is not, or a part of nothing."""
+        k, n = self.part
+        if k > n:
+            raise UsageError(f"subset {self.subset!r}: there is no part {k} of {n}; give one from 1/{n} to {n}/{n}")
+        if self.subset is not None and not self.read_data:
+            raise UsageError(f"subset {self.subset!r} is a part of the bytes: give --read-data with it")
+
+    @property
+    def part(self) -> tuple[int, int]:
+        """Which part of how many is read.
+
+        Raises:
+            UsageError: The subset is no ``k/n``.
+        """
+        if self.subset is None:
+            return 1, 1
+        match = _SUBSET.fullmatch(self.subset)
+        if match is None:
+            raise UsageError(f"subset {self.subset!r}: give it as k/n, such as 1/7")
+        return int(match[1]), int(match[2])
+
+
+Config = ConvertConfig | TrainConfig | ScoreConfig | ReportConfig | VerifyConfig
 
 
 def default_root() -> str:

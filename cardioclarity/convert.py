@@ -1,24 +1,23 @@
 """convert: archive files → segments and catalog; only what is new."""
 
-import csv
 import datetime as dt
 import hashlib
-import io
 import logging
-import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import partial
-from itertools import chain
+from itertools import chain, islice
 
-from cardioclarity import readers
+from cardioclarity import patients, readers
 from cardioclarity.config import ConvertConfig, StorageOptions
 from cardioclarity.errors import DataError, NotFoundError, UsageError
-from cardioclarity.readers import deidentify
+from cardioclarity.ledger import Known, Ledger
 from cardioclarity.readers.archive import Census, group
-from cardioclarity.readers.protocol import Fetch, Limits, Source
+from cardioclarity.readers.protocol import Fetch, Limits, Listed, Source
 from cardioclarity.record import Record
+from cardioclarity.segments.freeing import require_whole
+from cardioclarity.segments.layout import SegmentRef
 from cardioclarity.segments.layout import group as group_records
 from cardioclarity.segments.write import write as write_segment
 from cardioclarity.storage import Storage, open_storage
@@ -29,7 +28,6 @@ from cardioclarity.work import Plan, Quarantined, Receipt, RunState, Summary, Ve
 
 log = logging.getLogger(__name__)
 
-PATIENT_KEY_VARIABLE = "CARDIOCLARITY_PATIENT_KEY"
 UNIT_RECORDS = 1024
 UNIT_BYTES = 64 << 20
 """One unit holds its records in memory: 64 MB of format 212 are 90 MB of samples, a segment of the wanted size."""
@@ -73,11 +71,35 @@ class ConvertUnit:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Converted:
-    """What a unit staged: one file of catalog rows per segment, and the rows about its sources."""
+    """What a unit staged: one file of catalog rows per segment, and the rows about its sources.
+
+    Attributes:
+        records: Rows of the catalog, a file per segment.
+        segments: Segment and its stored bytes, in the order of `records`.
+        sources: What became of each source.
+        quarantine: What was set aside, if anything was.
+    """
 
     records: tuple[publish.Staged, ...]
+    segments: tuple[tuple[str, int], ...]
     sources: publish.Staged
     quarantine: publish.Staged | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Units:
+    """The units of a plan, made one by one from the ledger as they are asked for."""
+
+    blank: ConvertUnit
+    ledger: Ledger = field(repr=False)
+
+    def __iter__(self) -> Iterator[ConvertUnit]:
+        is_told = self.ledger.n_named() > 0
+        for pairs in self.ledger.units():
+            sources = tuple(source for source, _ in pairs)
+            identity = hashlib.sha256("\n".join(f"{source.key}\t{source.version}" for source in sources).encode())
+            named = tuple(patient for _, patient in pairs) if is_told else ()
+            yield replace(self.blank, id=identity.hexdigest()[:16], sources=sources, patients=named)
 
 
 def plan(config: ConvertConfig) -> Plan[ConvertUnit]:
@@ -85,20 +107,55 @@ def plan(config: ConvertConfig) -> Plan[ConvertUnit]:
 
     Raises:
         NotFoundError: There is no such archive, or it holds no record of a known format.
+        StorageError: A store did not answer, or the temporary folder is full.
+    """
+    archive = open_storage(config.archive, config.archive_storage)
+    if not archive.exists():
+        raise NotFoundError(
+            f"archive {archive.name} does not exist, or is no folder and no zip or tar file; give the folder or URL that"
+            " holds the ECG files"
+        )
+    root = open_storage(config.root, config.root_storage)
+    if f"{root.url}/".startswith(f"{archive.url}/"):
+        raise UsageError(
+            f"root {root.name} lies in the archive {archive.name}, which would then list what is written; give another --root"
+        )
+    return plan_listing(config, archive.list())
+
+
+def plan_listing(config: ConvertConfig, listing: Iterable[Listed]) -> Plan[ConvertUnit]:
+    """Plan as `plan` does, from a listing at hand: two sorted streams and a ledger, whatever their length.
+
+    Args:
+        config: The settings.
+        listing: Objects of the archive, sorted by key in UTF-8 byte order.
     """
     archive, root = open_storage(config.archive, config.archive_storage), open_storage(config.root, config.root_storage)
-    if not archive.exists():
-        raise NotFoundError(f"archive {archive.name} does not exist; give the folder or URL that holds the ECG files")
     census = Census()
-    listed = group(archive.list(), census)
+    listed = group(listing, census)
     first = next(listed, None)
     if first is None:
         raise NotFoundError(f"archive {archive.name} holds no ECG record of a known format ({census}); formats: WFDB")
+    ledger = Ledger()
+    ledger.name(patients.read(config.patients) if config.patients else ())
     publish.create_tables(root)
-    new, known = _split_new(chain([first], listed), archive, root, retry_quarantined=config.retry_quarantined)
+    rows = catalog.known_sources(root, archive.url)
+    ledger.know(Known(row.key, row.version, row.reason is not None) for row in rows)
+    new = ledger.unseen(chain([first], listed), again=config.retry_quarantined)
+    n_units = 0
+    for n_units, part in enumerate(_slices(islice(new, config.max_records)), start=1):
+        ledger.add(n_units, part)
+    for _ in new:  # beyond the batch, what is known still counts
+        pass
     if census.ignored:
         log.info("archive %s: left aside, part of no record: %s", archive.name, census)
-    run_id, started_at, patients = new_run_id(), dt.datetime.now(dt.UTC), _patients(config.patients)
+    if n_units and (n_named := ledger.n_named()) and not ledger.n_new_named():
+        log.warning(
+            "none of the %d patients in the file belongs to a new record: source_key is the header's key in the archive, "
+            "such as 100.hea, and a record that is converted already keeps its patient",
+            n_named,
+        )
+    run_id, started_at = new_run_id(), dt.datetime.now(dt.UTC)
     blank = ConvertUnit(
         id="",
         archive=archive.url,
@@ -109,36 +166,16 @@ def plan(config: ConvertConfig) -> Plan[ConvertUnit]:
         started_at=started_at,
         sources=(),
     )
-    new = new[: config.max_records]
-    if new and patients and not any(source.key in patients for source in new):
-        log.warning(
-            "none of the %d patients in the file belongs to a new record: source_key is the header's key in the archive, "
-            "such as 100.hea, and a record that is converted already keeps its patient",
-            len(patients),
-        )
-    units = [_unit(blank, part, patients) for part in _slices(new)]
-    return Plan(run_id=run_id, started_at=started_at, already_done=known, units=units, expected_units=len(units))
+    return Plan(
+        run_id=run_id,
+        started_at=started_at,
+        already_done=ledger.n_known,
+        units=_Units(blank=blank, ledger=ledger),
+        expected_units=n_units,
+    )
 
 
-def _split_new(
-    listed: Iterable[Source], archive: Storage, root: Storage, *, retry_quarantined: bool
-) -> tuple[list[Source], int]:
-    """Hold the listing against the table `sources`, both sorted by key; keep what is new and count what is known."""
-    rows = catalog.sources(root, archive.url)
-    row = next(rows, None)
-    new, known = [], 0
-    for source in listed:
-        while row is not None and row.key.encode() < source.key.encode():
-            row = next(rows, None)
-        same = row is not None and (row.key, row.version) == (source.key, source.version)
-        if same and not (retry_quarantined and row is not None and row.reason is not None):
-            known += 1
-        else:
-            new.append(source)
-    return new, known
-
-
-def _slices(sources: list[Source]) -> Iterator[tuple[Source, ...]]:
+def _slices(sources: Iterable[Source]) -> Iterator[tuple[Source, ...]]:
     part: list[Source] = []
     n_bytes = 0
     for source in sources:
@@ -149,43 +186,6 @@ def _slices(sources: list[Source]) -> Iterator[tuple[Source, ...]]:
         n_bytes += source.size
     if part:
         yield tuple(part)
-
-
-def _unit(blank: ConvertUnit, sources: tuple[Source, ...], patients: Mapping[str, str]) -> ConvertUnit:
-    identity = hashlib.sha256("\n".join(f"{source.key}\t{source.version}" for source in sources).encode())
-    return replace(
-        blank,
-        id=identity.hexdigest()[:16],
-        sources=sources,
-        patients=tuple(patients.get(source.key, "") for source in sources) if patients else (),
-    )
-
-
-def _patients(file: str | None) -> Mapping[str, str]:
-    """Read the patients file as header key → pseudonym; without a key in the environment, nobody is told apart."""
-    if file is None:
-        return {}
-    folder, slash, name = file.rpartition("/")
-    try:
-        text = open_storage(folder + slash or ".").fetch(name or ".").decode("utf-8-sig")
-    except (FileNotFoundError, AssertionError):
-        raise NotFoundError(f"patients file {file} does not exist") from None
-    except UnicodeDecodeError:
-        raise UsageError(f"patients file {file} is not UTF-8; save it as UTF-8") from None
-    rows = list(csv.DictReader(io.StringIO(text), restval=""))
-    if not rows or not {"source_key", "patient"} <= rows[0].keys():
-        raise UsageError(f"patients file {file}: its first line must name the columns source_key and patient")
-    key = _patient_key()
-    if key is None:
-        log.warning("patients file ignored: set %s to a secret, so that ids can be hashed", PATIENT_KEY_VARIABLE)
-        return {}
-    named = {row["source_key"]: row["patient"].strip() for row in rows}
-    return {source_key: deidentify.pseudonym(patient, key) for source_key, patient in named.items() if patient}
-
-
-def _patient_key() -> bytes | None:
-    value = os.environ.get(PATIENT_KEY_VARIABLE)
-    return value.encode() if value else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -219,7 +219,8 @@ def run(unit: ConvertUnit) -> Receipt[Converted]:
     root = open_storage(unit.root, unit.root_storage)
     attempts = _attempts(archive, unit)
     records = {item.record.record_id: item.record for item in reversed(attempts) if item.record is not None}
-    staged = [_stage_segment(root, unit, part) for part in group_records(records.values())]
+    segments = [(part, write_segment(part, root)) for part in group_records(records.values())]
+    staged = [_stage_segment(root, unit, part, ref) for part, ref in segments]
     quarantined = tuple(row for item in attempts if (row := item.quarantined()))
     log.info("unit %s: %d records in %d segments, %d set aside", unit.id, len(records), len(staged), len(quarantined))
     origin = Origin(archive=unit.archive, run_id=unit.run_id, unit_id=unit.id, seen_at=unit.started_at)
@@ -229,6 +230,7 @@ def run(unit: ConvertUnit) -> Receipt[Converted]:
         quarantined=quarantined,
         output=Converted(
             records=tuple(staged),
+            segments=tuple((ref.segment_id, ref.n_bytes) for _, ref in segments),
             sources=deliveries.stage_sources(root, [item.delivery() for item in attempts], origin),
             quarantine=deliveries.stage_quarantine(root, quarantined, origin) if quarantined else None,
         ),
@@ -237,11 +239,11 @@ def run(unit: ConvertUnit) -> Receipt[Converted]:
 
 def _attempts(archive: Storage, unit: ConvertUnit) -> list[_Read]:
     """Read the sources in their order; many at once where each fetch is a round trip over a network."""
-    patients = unit.patients or ("",) * len(unit.sources)
+    named = unit.patients or ("",) * len(unit.sources)
     if "://" not in archive.url:
-        return [_attempt(archive.fetch, *pair) for pair in zip(unit.sources, patients, strict=True)]
+        return [_attempt(archive.fetch_checked, *pair) for pair in zip(unit.sources, named, strict=True)]
     with ThreadPoolExecutor(_FETCHES_AT_ONCE) as pool:
-        return list(pool.map(partial(_attempt, archive.fetch), unit.sources, patients))
+        return list(pool.map(partial(_attempt, archive.fetch_checked), unit.sources, named))
 
 
 def _attempt(fetch: Fetch, source: Source, patient: str) -> _Read:
@@ -261,9 +263,8 @@ def _attempt(fetch: Fetch, source: Source, patient: str) -> _Read:
     return _Read(source=source, digest=digest.hexdigest(), record=record)
 
 
-def _stage_segment(root: Storage, unit: ConvertUnit, records: Sequence[Record]) -> publish.Staged:
-    """Write one segment and stage its catalog rows."""
-    ref = write_segment(records, root)
+def _stage_segment(root: Storage, unit: ConvertUnit, records: Sequence[Record], ref: SegmentRef) -> publish.Staged:
+    """Stage the catalog rows of one segment."""
     rows = {
         "record_id": [record.record_id for record in records],
         "patient_id": [record.patient.patient_id for record in records],
@@ -286,9 +287,14 @@ def _stage_segment(root: Storage, unit: ConvertUnit, records: Sequence[Record]) 
 
 
 def finish(config: ConvertConfig, plan: Plan[ConvertUnit], receipts: Iterator[Receipt[Converted]]) -> Summary:
-    """Publish: records, quarantine and sources in this order, a commit each, then the line in `runs`."""
+    """Publish: records, quarantine and sources in this order, a commit each, then the line in `runs`.
+
+    Raises:
+        StorageError: A segment of this run is not whole any more; nothing was published, the same command writes it anew.
+    """
     archive, root = open_storage(config.archive, config.archive_storage), open_storage(config.root, config.root_storage)
     records: list[publish.Staged] = []
+    segments: dict[str, int] = {}
     sources: list[publish.Staged] = []
     quarantine: list[publish.Staged] = []
     done = set_aside = 0
@@ -296,9 +302,14 @@ def finish(config: ConvertConfig, plan: Plan[ConvertUnit], receipts: Iterator[Re
         done, set_aside = done + receipt.done, set_aside + len(receipt.quarantined)
         output = receipt.output or _after_death(root, archive, plan, receipt)
         records.extend(output.records)
+        segments.update(output.segments)
         sources.append(output.sources)
         quarantine.extend([output.quarantine] if output.quarantine else [])
     if sources:
+        # Objects of an earlier run that never published are found "already there" by this one, and `gc` is free to delete
+        # them until it sees the rows staged beside them. So they are looked for after staging, and before the commit: what
+        # the catalog names is there.
+        require_whole(root, segments)
         publish.add_new(root, records, run_id=plan.run_id)
         # What is set aside stands in quarantine before `sources` remembers it: a run that dies between is repeated whole.
         publish.upsert(root, "quarantine", quarantine, run_id=plan.run_id)
@@ -323,6 +334,7 @@ def _after_death(root: Storage, archive: Storage, plan: Plan[ConvertUnit], recei
     unread = [deliveries.unread(row) for row in receipt.quarantined]
     return Converted(
         records=(),
+        segments=(),
         sources=deliveries.stage_sources(root, unread, origin),
         quarantine=deliveries.stage_quarantine(root, receipt.quarantined, origin),
     )

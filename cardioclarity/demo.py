@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cardioclarity import models, parallel, references
-from cardioclarity.config import ConvertConfig, ParallelConfig, ReportConfig, ScoreConfig, TrainConfig
+from cardioclarity.config import ConvertConfig, ParallelConfig, ReportConfig, ScoreConfig, StorageOptions, TrainConfig
 from cardioclarity.convert import CONVERT
 from cardioclarity.errors import ExitCode
 from cardioclarity.events import Evidence
@@ -36,6 +36,7 @@ RATE_EPISODES = {
     "bradycardia": EventLabel.BRADYCARDIA,
 }
 RHYTHM_EPISODES = ("af", "bigeminy")
+_ENVIRONMENT = StorageOptions()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,7 +112,15 @@ class Outcome:
         return {"verb": "demo", "path": self.page, "verbs": verbs, "found": found, "seconds": self.seconds}
 
 
-def play(*, archive: str | None, root: str, seed: int, say: Say) -> Outcome:
+def play(
+    *,
+    archive: str | None,
+    root: str,
+    seed: int,
+    say: Say,
+    archive_storage: StorageOptions = _ENVIRONMENT,
+    root_storage: StorageOptions = _ENVIRONMENT,
+) -> Outcome:
     """Run convert, train, score and report, and say what comes of it.
 
     Args:
@@ -119,6 +128,8 @@ def play(*, archive: str | None, root: str, seed: int, say: Say) -> Outcome:
         root: Folder of the deployment; what an earlier demo did there is not done again.
         seed: Of the synthetic archive and of the model.
         say: Takes each line for people.
+        archive_storage: How to reach the archive; a synthetic one lies beside the root and is reached like it.
+        root_storage: How to reach the root.
 
     Returns:
         How it ended.
@@ -126,23 +137,24 @@ def play(*, archive: str | None, root: str, seed: int, say: Say) -> Outcome:
     started = time.perf_counter()
     truth = None
     if archive is None:
-        archive = f"{root.rstrip('/')}-archive-{seed}"
-        truth = write_archive(open_storage(archive).put_new, seed=seed)
+        archive, archive_storage = f"{root.rstrip('/')}-archive-{seed}", root_storage
+        truth = write_archive(open_storage(archive, archive_storage).put_new, seed=seed)
         say(f"archive: {len(truth.records)} synthetic records and {len(truth.broken)} broken ones in {archive}")
-    storage = open_storage(root)
-    converted = _run(CONVERT, ConvertConfig(archive=archive, root=root), say)
+    storage = open_storage(root, root_storage)
+    converting = ConvertConfig(archive=archive, root=root, archive_storage=archive_storage, root_storage=root_storage)
+    converted = _run(CONVERT, converting, say)
     champion = models.champion(storage)
     if champion is None:
-        trained = [_run(TRAIN, TrainConfig(root=root, seed=seed), say)]
+        trained = [_run(TRAIN, TrainConfig(root=root, root_storage=root_storage, seed=seed), say)]
     else:
         trained = []
         say(f"train: the root has a champion already, model {champion}")
-    scored = _run(SCORE, ScoreConfig(root=root), say)
-    page = report(ReportConfig(root=root))
+    scored = _run(SCORE, ScoreConfig(root=root, root_storage=root_storage), say)
+    page = report(ReportConfig(root=root, root_storage=root_storage))
     say(f"report: {page.path}")
     comparison = None
     if truth is not None:
-        comparison = compare(storage, open_storage(archive), truth)
+        comparison = compare(storage, open_storage(archive, archive_storage), truth)
         say("found against the truth of the synthetic archive:")
         for line in comparison.lines():
             say(line)
@@ -215,7 +227,7 @@ def _scored(root: Storage, archive: Storage, truth: ArchiveTruth) -> Iterator[_S
     """Join truth and tables, once per record: a second delivery has no rows of its own."""
     model_id = models.champion(root)
     assert model_id is not None
-    record_ids = {row.key.removesuffix(".hea"): row.record_id for row in catalog.sources(root, archive.url)}
+    record_ids = {row.key.removesuffix(".hea"): row.record_id for row in catalog.known_sources(root, archive.url)}
     events: dict[str, list[dict[str, Any]]] = defaultdict(list)
     states: dict[str, dict[str, str]] = defaultdict(dict)
     for event in catalog.events(root, model_id=model_id):

@@ -22,7 +22,10 @@ log = logging.getLogger(__name__)
 
 FORMAT_VERSION: Final = 1
 
-_WEIGHTS, _CARD, _MODEL = "weights.safetensors", "CARD.md", "model.json"
+MODEL_JSON: Final = "model.json"
+"""The description of a model, written last: the id is the beginning of its sha256, and it names the other files."""
+
+_WEIGHTS, _CARD = "weights.safetensors", "CARD.md"
 _MODEL_ID: Final = re.compile(r"models/([0-9a-f]{32})/model\.json")
 _CHAMPION: Final = re.compile(r"models/champion/(\d{8})\.json")
 _CROWN_ROUNDS: Final = 20
@@ -58,8 +61,12 @@ def save(root: Storage, model: Model, *, facts: Mapping[str, object]) -> str:
     document["files"][_CARD] = _digest(page)
     description = _canonical(document)
     model_id = _digest(description)[:32]
-    for name, data in ((_WEIGHTS, weights), (_CARD, page), (_MODEL, description)):
-        root.put_new(_key(model_id, name), data)
+    for name, data in ((_WEIGHTS, weights), (_CARD, page), (MODEL_JSON, description)):
+        try:
+            root.put_new(_key(model_id, name), data)
+        except ConflictError:  # the id says which bytes belong here, so what is there is damaged
+            log.warning("%s: %s was damaged and is written anew", root.name, _key(model_id, name))
+            root.replace(_key(model_id, name), data)
     log.info("model %s saved in %s", model_id, root.name)
     return model_id
 
@@ -80,21 +87,42 @@ def load(root: Storage, model_id: str) -> Model:
 
 @lru_cache(maxsize=4)
 def _load(root: Storage, model_id: str) -> Model:
-    document = json.loads(_description(root, model_id))
+    description = _description(root, model_id)
+    digests = described_files(model_id, description)
+    files = {name: _checked(root, model_id, name, digest) for name, digest in digests.items()}
+    return ensemble.load(json.loads(description)["model"], safetensors.numpy.load(files[_WEIGHTS]))
+
+
+def described_files(model_id: str, description: bytes) -> dict[str, str]:
+    """Read from a `model.json` which other files the model has.
+
+    Args:
+        model_id: The model.
+        description: The bytes of its `model.json`.
+
+    Returns:
+        Name → sha256.
+
+    Raises:
+        DamageError: They are not the bytes that the id names.
+        CardioClarityError: A newer version wrote them.
+    """
+    if _digest(description)[:32] != model_id:
+        raise DamageError(f"model.json of model {model_id} is damaged; restore it or train again")
+    document = json.loads(description)
     if document["format_version"] > FORMAT_VERSION:
         raise CardioClarityError(
             f"model {model_id} has format {document['format_version']}, newer than the {FORMAT_VERSION} that this "
             f"version of cardioclarity reads; upgrade cardioclarity, or name an older model with --model"
         )
-    files = {name: _checked(root, model_id, name, digest) for name, digest in document["files"].items()}
-    return ensemble.load(document["model"], safetensors.numpy.load(files[_WEIGHTS]))
+    return dict(document["files"])
 
 
 def champion(root: Storage) -> str | None:
     """Name the model that is used where none is named: the last one crowned that still exists; None without any."""
     for _, entry in sorted(_crowned(root), key=lambda numbered: numbered[0], reverse=True):
         try:
-            root.fetch(_key(entry["model_id"], _MODEL))
+            root.fetch(_key(entry["model_id"], MODEL_JSON))
         except FileNotFoundError:
             continue
         return str(entry["model_id"])
@@ -123,14 +151,27 @@ def crown(root: Storage, model_id: str, *, chosen_by: str, run_id: str) -> int:
         for number, entry in _crowned(root):
             if (entry["model_id"], entry.get("run_id")) == (model_id, run_id):
                 return number
-        entry = {"model_id": model_id, "model_digest": digest, "previous": champion(root)}
         number = max(_numbers(root), default=0) + 1
+        entry = {
+            "number": number,
+            "model_id": model_id,
+            "model_digest": digest,
+            "previous": champion(root),
+            "chosen_by": chosen_by,
+            "run_id": run_id,
+        }
         try:
-            root.put_new(_champion_key(number), _canonical(entry | {"chosen_by": chosen_by, "run_id": run_id}))
+            root.put_new(_champion_key(number), _canonical(entry | {"sha256": _digest(_canonical(entry))}))
         except ConflictError:
             continue  # another run took the number: look at the history again
         return number
     raise ConflictError(f"{root.name}: {_CROWN_ROUNDS} other runs crowned a champion first; run it again")
+
+
+def history(root: Storage) -> dict[int, str | None]:
+    """Give the champion's history: number → model; None where the entry cannot be read."""
+    readable = {number: str(entry["model_id"]) for number, entry in _crowned(root)}
+    return {number: readable.get(number) for number in _numbers(root)}
 
 
 def list_models(root: Storage) -> list[dict[str, Any]]:
@@ -174,7 +215,7 @@ def _description(root: Storage, model_id: str) -> bytes:
     if model_id not in known:
         there = ", ".join(known) or "none; make one with: cardioclarity train"
         raise NotFoundError(f"{root.name} has no model {model_id[:40]!r}; there are: {there}")
-    description = root.fetch(_key(model_id, _MODEL))
+    description = root.fetch(_key(model_id, MODEL_JSON))
     if _digest(description)[:32] != model_id:
         raise DamageError(f"{root.name}: model.json of model {model_id} is damaged; restore it or train again")
     return description
@@ -205,13 +246,27 @@ def _crowned(root: Storage) -> Iterator[tuple[int, dict[str, Any]]]:
     """Give the entries of the champion's history that can be read, oldest first."""
     for number in _numbers(root):
         try:
-            entry = json.loads(root.fetch(_champion_key(number)))
-        except (FileNotFoundError, ValueError):
+            entry = champion_entry(root.fetch(_champion_key(number)), number)
+        except FileNotFoundError:
             entry = None
-        if isinstance(entry, dict) and re.fullmatch(r"[0-9a-f]{32}", str(entry.get("model_id"))):
+        if entry is not None:
             yield number, entry
         else:
             log.warning("%s: %s cannot be read and is passed over", root.name, _champion_key(number))
+
+
+def champion_entry(data: bytes, number: int) -> dict[str, Any] | None:
+    """Read an entry of the champion's history; None where its bytes are not those that were written under its number.
+
+    The digest stands inside the entry: in its name, it would let two runs claim one number.
+    """
+    try:
+        entry = json.loads(data)
+        digest = _digest(_canonical({name: value for name, value in entry.items() if name != "sha256"}))
+    except (ValueError, AttributeError):
+        return None
+    named = re.fullmatch(r"[0-9a-f]{32}", str(entry.get("model_id")))
+    return entry if named and (entry.get("number"), entry.get("sha256")) == (number, digest) else None
 
 
 def _key(model_id: str, name: str) -> str:

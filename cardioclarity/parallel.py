@@ -5,8 +5,11 @@ import ipaddress
 import itertools
 import logging
 import os
+import signal
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from multiprocessing import resource_tracker
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
@@ -29,11 +32,15 @@ _SMALLEST_WINDOW: Final = 16
 _CONNECT_S: Final = 5
 _RESTART_S: Final = 15
 _NOISY: Final = ("distributed", "distributed.client", "tornado", "tornado.application")
-_WORKER_ENVIRONMENT: Final = {
+_WORKER_ENVIRONMENT: Final = {  # read by libraries when they load, so it has to stand before the process starts
     **{f"{library}_NUM_THREADS": "1" for library in ("OMP", "MKL", "OPENBLAS", "RAYON")},
-    "MALLOC_TRIM_THRESHOLD_": "65536",
+    # glibc gives large arrays back at once, yet keeps blocks of a few MB for the next filter: Dask's own 64 KiB would have
+    # the kernel zero each anew: 11 s of system time per 24-h record in place of 7.
+    "MALLOC_MMAP_THRESHOLD_": f"{16 << 20}",
+    "MALLOC_TRIM_THRESHOLD_": f"{64 << 20}",
     "DASK_LOGGING__DISTRIBUTED": "critical",  # holds from a worker's first line on, also of one that ends as it starts
 }
+_LEVEL_VARIABLE: Final = "DASK_LOGGING__CARDIOCLARITY"
 _CONFIG: Final = {
     "distributed.scheduler.allowed-failures": 1,  # with 0 a unit that only waited on a dead worker is blamed
     "distributed.scheduler.worker-saturation": 1.0,
@@ -42,8 +49,6 @@ _CONFIG: Final = {
     "distributed.worker.memory.spill": False,
     "distributed.worker.memory.pause": False,
     "distributed.worker.daemon": False,
-    # Read by libraries when they load, so it has to stand before the process starts.
-    "distributed.nanny.pre-spawn-environ": _WORKER_ENVIRONMENT,
 }
 
 
@@ -186,29 +191,58 @@ def _cluster(n_workers: int) -> Iterator[Any]:
     import dask
     from distributed import Client, LocalCluster
 
-    with (
-        _quiet(),
-        _same_environment(),
-        dask.config.set(_CONFIG),
-        LocalCluster(  # type: ignore[no-untyped-call]  # distributed has no types
-            n_workers=n_workers,
-            threads_per_worker=1,
-            processes=True,
-            host="127.0.0.1",
-            dashboard_address="127.0.0.1:0",
-            silence_logs=logging.CRITICAL,  # a worker that loses its scheduler at the end would complain
-        ) as cluster,
-        Client(cluster) as client,  # type: ignore[no-untyped-call]
-    ):
+    level = log.getEffectiveLevel()
+    environment = _WORKER_ENVIRONMENT | {_LEVEL_VARIABLE: logging.getLevelName(level).lower()}
+    with ExitStack() as stack:
+        stack.enter_context(_quiet())
+        stack.enter_context(_same_environment())
+        stack.enter_context(dask.config.set(_CONFIG | {"distributed.nanny.pre-spawn-environ": environment}))
+        with _interrupts_held():
+            cluster: Any = LocalCluster(  # type: ignore[no-untyped-call]  # distributed has no types
+                n_workers=n_workers,
+                threads_per_worker=1,
+                processes=True,
+                host="127.0.0.1",
+                dashboard_address="127.0.0.1:0",
+                silence_logs=logging.CRITICAL,  # a worker that loses its scheduler at the end would complain
+            )
+            stack.enter_context(cluster)
+        client: Any = stack.enter_context(Client(cluster))  # type: ignore[no-untyped-call]
+        client.forward_logging("cardioclarity", level)  # what units say comes out here, as if they had run here
         yield client
         with suppress(TimeoutError):  # a worker that is shut down while it starts leaves a traceback on the terminal
             client.wait_for_workers(n_workers, timeout=_RESTART_S)
 
 
 @contextmanager
+def _interrupts_held() -> Iterator[None]:
+    """Hold Ctrl-C back while workers start, since half a cluster cannot be ended in order.
+
+    The threads and processes that start meanwhile stay deaf to it: a terminal sends it to all processes at once, and this
+    one ends the others.
+    """
+    held: list[bool] = []
+    is_main = threading.current_thread() is threading.main_thread()  # no other may set a handler, or is interrupted
+    handler = signal.signal(signal.SIGINT, lambda *_: held.append(True)) if is_main else None
+    resource_tracker.ensure_running()  # whoever starts it unblocks the signal for itself
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        if is_main:
+            signal.signal(signal.SIGINT, handler)
+    if held:
+        raise KeyboardInterrupt
+
+
+@contextmanager
 def _same_environment() -> Iterator[None]:
     """Take back what Dask sets here for its workers: one thread would slow down what this process does next, a fit."""
-    before = {name: os.environ.get(name) for name in (*_WORKER_ENVIRONMENT, "PYTHONHASHSEED", "__DASK_PARENT_PID")}
+    before = {
+        name: os.environ.get(name)
+        for name in (*_WORKER_ENVIRONMENT, _LEVEL_VARIABLE, "PYTHONHASHSEED", "__DASK_PARENT_PID")
+    }
     try:
         yield
     finally:

@@ -1,6 +1,7 @@
 """A Record: one ECG as digital samples with all that is needed to read them in millivolts."""
 
 import hashlib
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Self
 
@@ -136,17 +137,23 @@ def content_id(*, signal: Samples, rate_hz: float, leads: tuple[str, ...], salt:
         32 hexadecimal digits.
     """
     digest = hashlib.sha256(f"cardioclarity record 1|{rate_hz!r}".encode())
-    skip = DERIVED_LEADS if {"I", "II"} <= set(leads) else frozenset()
-    constant = True
-    for lead, row in zip(leads, signal, strict=True):
-        if lead in skip:
-            continue
+    for lead, row in _own(signal, leads):
         digest.update(f"|{lead}|{len(row)}|".encode())
         digest.update(np.ascontiguousarray(_narrow(row)).data)
-        constant = constant and (len(row) == 0 or bool((row == row[0]).all()))
-    if constant:
+    if is_constant(signal=signal, leads=leads):
         digest.update(f"|{salt}".encode())
     return digest.hexdigest()[:32]
+
+
+def is_constant(*, signal: Samples, leads: tuple[str, ...]) -> bool:
+    """Tell whether every lead that takes part in the id holds one value throughout; arguments as in `content_id`."""
+    return all(len(row) == 0 or bool((row == row[0]).all()) for _, row in _own(signal, leads))
+
+
+def _own(signal: Samples, leads: tuple[str, ...]) -> Iterator[tuple[str, Samples]]:
+    """Pass over the leads that are computed from I and II, where both are there."""
+    skip = DERIVED_LEADS if {"I", "II"} <= set(leads) else frozenset()
+    return ((lead, row) for lead, row in zip(leads, signal, strict=True) if lead not in skip)
 
 
 def _narrow(row: Samples) -> Samples:

@@ -5,6 +5,9 @@ import json
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+
+from numpy.typing import NDArray
 
 from cardioclarity import models
 from cardioclarity.config import ScoreConfig, StorageOptions
@@ -19,9 +22,12 @@ from cardioclarity.storage import Storage, open_storage
 from cardioclarity.tables import catalog, deliveries, publish, rows, runs
 from cardioclarity.tables.deliveries import Origin
 from cardioclarity.vocabulary import Head, Stage
-from cardioclarity.work import Plan, Quarantined, Receipt, RunState, Summary, Verb, new_run_id
+from cardioclarity.work import Plan, Receipt, RunState, Summary, Verb, new_run_id
 
 log = logging.getLogger(__name__)
+
+_Columns = dict[str, NDArray[Any]]
+"""Evidence as it stands in the table `beats`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,7 +45,7 @@ class ScoreUnit:
         scored_at: Its start.
         record_ids: The catalogued records of the segment.
         replaces: Run whose scores the plan saw; None where the segment is new to this model.
-        evidence_run_id: Run whose stored evidence is judged again; None where the signals are scored.
+        rejudged: The file of scores whose evidence is judged again; None where the signals are scored.
         stage: Where a unit that dies is filed.
     """
 
@@ -53,7 +59,7 @@ class ScoreUnit:
     scored_at: dt.datetime
     record_ids: tuple[str, ...] = field(repr=False)
     replaces: str | None = None
-    evidence_run_id: str | None = None
+    rejudged: catalog.LiveFile | None = None
     stage: Stage = Stage.SCORE
 
     @property
@@ -72,6 +78,20 @@ class Scored:
     beats: publish.Staged | None
     replaces: str | None
     n_events: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Units:
+    """The units of a plan; the records of a segment are read when its turn comes, all from one snapshot."""
+
+    new: Sequence[ScoreUnit]
+    pinned: catalog.Pinned = field(repr=False)
+
+    def __iter__(self) -> Iterator[ScoreUnit]:
+        for unit in self.new:
+            records = self.pinned.rows(unit.id)
+            record_ids = tuple(record.record_id for record in records)
+            yield replace(unit, digest=records[0].segment_digest, record_ids=record_ids)
 
 
 def plan(config: ScoreConfig) -> Plan[ScoreUnit]:
@@ -94,72 +114,106 @@ def plan(config: ScoreConfig) -> Plan[ScoreUnit]:
         scored_at=dt.datetime.now(dt.UTC),
         record_ids=(),
     )
-    units = list(_units(root, config, blank))
-    n_known = sum(segment.n_records for segment in catalog.segments(root))
+    pinned = catalog.pinned(root)
+    new = list(_new(root, pinned, runs.judgement(asdict(config)), blank))
     return Plan(
         run_id=blank.run_id,
         started_at=blank.scored_at,
-        already_done=n_known - sum(len(unit.record_ids) for unit in units),
-        units=units,
-        expected_units=len(units),
+        already_done=pinned.n_records - sum(pinned.n_records_in(unit.id) for unit in new),
+        units=_Units(new=new, pinned=pinned),
+        expected_units=len(new),
         model_id=model_id,
-        is_light=all(unit.evidence_run_id is not None for unit in units),
+        is_light=all(unit.rejudged is not None for unit in new),
     )
 
 
 def _model_id(root: Storage, config: ScoreConfig) -> str:
     champion = config.model or models.champion(root)
+    if champion is None and next(root.list("models/champion/"), None) is not None:
+        raise NotFoundError(
+            f"root {root.name}: no entry of the champion's history leads to a model; say which is used with:"
+            f" cardioclarity models --root {root.name} --use ID"
+        )
     if champion is None:
         raise NotFoundError(f"root {root.name} has no champion model; run: cardioclarity train --root {root.name}")
     return champion
 
 
-def _units(root: Storage, config: ScoreConfig, blank: ScoreUnit) -> Iterator[ScoreUnit]:
-    current = catalog.current_scores(root, blank.model_id)
+def _new(root: Storage, pinned: catalog.Pinned, levels: Mapping[str, float], blank: ScoreUnit) -> Iterator[ScoreUnit]:
+    """Name the segments to score, and those whose evidence other levels have judged, from the logs of the tables."""
+    current = catalog.score_files(root, blank.model_id)
     judged_by = {row["run_id"]: runs.judgement(json.loads(row["config"])) for row in catalog.runs(root)}
-    by_segment: dict[str, list[str]] = {}
-    for record in catalog.records(root):
-        by_segment.setdefault(record.segment_id, []).append(record.record_id)
-    for segment in catalog.segments(root):
-        unit = replace(
-            blank, id=segment.segment_id, digest=segment.digest, record_ids=tuple(by_segment[segment.segment_id])
-        )
-        scores = current.get(segment.segment_id)
+    for segment_id in pinned.segment_ids:
+        unit = replace(blank, id=segment_id)
+        scores = current.get(segment_id)
         if scores is None:
             yield unit
-        elif scores.n_records != segment.n_records:
+        elif scores.n_rows // len(Head) != pinned.n_records_in(segment_id):
             yield replace(unit, replaces=scores.run_id)
-        elif judged_by.get(scores.run_id) != runs.judgement(asdict(config)):
-            yield replace(unit, replaces=scores.run_id, evidence_run_id=scores.evidence_run_id)
+        elif judged_by.get(scores.run_id) != levels:
+            yield replace(unit, replaces=scores.run_id, rejudged=scores)
 
 
 def run(unit: ScoreUnit) -> Receipt[Scored]:
     """Score the records of one segment, or judge its stored evidence again, and stage the rows.
 
-    A segment whose bytes differ from its manifest is set aside whole: damaged signal is never scored.
+    A segment whose bytes differ from its manifest is set aside whole: damaged signal is never scored. Of a segment that
+    another run has changed since the plan nothing is staged.
 
     Raises:
-        DamageError: The model is damaged.
+        DamageError: The model or the catalog is damaged.
     """
     root = open_storage(unit.root, unit.root_storage)
-    evidence = _evidence(root, unit)  # loads the model at once: that one may be damaged is no fault of the segment
+    catalogued = {record.record_id: record for record in catalog.records(root, segment_ids=[unit.id])}
+    if not catalogued.keys() >= set(unit.record_ids):
+        return _superseded(unit, "records have left the catalog")
+    known = {record_id: catalogued[record_id] for record_id in unit.record_ids}
+    stored: tuple[str, _Columns] | None = None
+    try:
+        stored = _stored(root, unit)
+    except DamageError as error:
+        return _set_aside(unit, error)
+    except NotFoundError as error:
+        if _run_of(catalog.score_files(root, unit.model_id).get(unit.id)) != unit.replaces:
+            return _superseded(unit, "it has other scores")
+        log.warning("unit %s: its signals are scored, since %s", unit.id, error)
+    if stored is None:
+        model = models.load(root, unit.model_id)  # not below: that it may be damaged is no fault of the segment
+        evidence_run_id, evidence = unit.run_id, _score(root, unit, model)
+    else:
+        evidence_run_id, evidence = stored[0], _rebuilt(root, unit.id, unit.digest, known, stored[1])
     try:
         judged = [rows.Judged(index, found, *decide(found, unit.levels)) for index, found in evidence]
     except DamageError as error:
-        log.error("unit %s: %s", unit.id, error)  # noqa: TRY400 - the sentence says all
-        rows_aside = deliveries.damaged(unit.record_ids, stage=unit.stage, error=error)
-        return Receipt(unit_id=unit.id, done=0, quarantined=rows_aside)
+        return _set_aside(unit, error)
     if len(judged) != len(unit.record_ids):
         raise AssertionError(f"segment {unit.id}: {len(unit.record_ids)} records planned, {len(judged)} scored")
-    scored = _stage(root, unit, judged)
+    scored = _stage(root, unit, judged, known, evidence_run_id)
     log.info("unit %s: %d records, %d events", unit.id, len(judged), sum(scored.n_events.values()))
     return Receipt(unit_id=unit.id, done=len(judged), output=scored)
 
 
-def _evidence(root: Storage, unit: ScoreUnit) -> Iterator[tuple[int, Evidence]]:
-    if unit.evidence_run_id is None:
-        return _score(root, unit, models.load(root, unit.model_id))
-    return stored_evidence(root, unit.id, digest=unit.digest, model_id=unit.model_id, run_id=unit.evidence_run_id)
+def _superseded(unit: ScoreUnit, why: str) -> Receipt[Scored]:
+    log.info("unit %s: superseded, %s since the plan", unit.id, why)
+    return Receipt(unit_id=unit.id, done=len(unit.record_ids))
+
+
+def _set_aside(unit: ScoreUnit, error: DamageError) -> Receipt[Scored]:
+    log.error("unit %s: %s", unit.id, error)
+    aside = deliveries.damaged(unit.record_ids, stage=unit.stage, error=error)
+    return Receipt(unit_id=unit.id, done=0, quarantined=aside)
+
+
+def _run_of(scores: catalog.LiveFile | None) -> str | None:
+    return None if scores is None else scores.run_id
+
+
+def _stored(root: Storage, unit: ScoreUnit) -> tuple[str, _Columns] | None:
+    """Read the evidence that is judged again, and the run that stored it; None where the signals are scored."""
+    if unit.rejudged is None:
+        return None
+    run_id = catalog.evidence_run(root, unit.rejudged)
+    return run_id, catalog.evidence(root, model_id=unit.model_id, segment_id=unit.id, run_id=run_id)
 
 
 def _score(root: Storage, unit: ScoreUnit, model: Model) -> Iterator[tuple[int, Evidence]]:
@@ -184,21 +238,33 @@ def stored_evidence(
     """
     columns = catalog.evidence(root, model_id=model_id, segment_id=segment_id, run_id=run_id)
     known = {record.record_id: record for record in catalog.records(root, segment_ids=[segment_id])}
+    yield from _rebuilt(root, segment_id, digest, known, columns)
+
+
+def _rebuilt(
+    root: Storage, segment_id: str, digest: str, known: Mapping[str, catalog.CatalogRecord], columns: _Columns
+) -> Iterator[tuple[int, Evidence]]:
     for index, record_id in enumerate(manifest(root, segment_id, digest=digest).record_ids):
         if record_id in known:
             mine = columns["record_index"] == index
             yield index, rows.evidence(known[record_id], {name: values[mine] for name, values in columns.items()})
 
 
-def _stage(root: Storage, unit: ScoreUnit, judged: Sequence[rows.Judged]) -> Scored:
-    patients = {record.record_id: record.patient_id for record in catalog.records(root, segment_ids=[unit.id])}
+def _stage(
+    root: Storage,
+    unit: ScoreUnit,
+    judged: Sequence[rows.Judged],
+    known: Mapping[str, catalog.CatalogRecord],
+    evidence_run_id: str,
+) -> Scored:
+    patients = {record_id: record.patient_id for record_id, record in known.items()}
     lineage: dict[str, object] = {"run_id": unit.run_id, "scored_at": unit.scored_at}
-    evidence_lineage: dict[str, object] = {"evidence_run_id": unit.evidence_run_id or unit.run_id}
+    evidence_lineage: dict[str, object] = {"evidence_run_id": evidence_run_id}
     columns: dict[str, publish.Columns] = {
         "scores": rows.score_columns(judged, patients) | lineage | evidence_lineage,
         "events": rows.event_columns(judged, patients, model_id=unit.model_id) | lineage,
     }
-    if unit.evidence_run_id is None:
+    if evidence_run_id == unit.run_id:
         columns["beats"] = rows.beat_columns(judged) | {"run_id": unit.run_id}
     partition = {"model_id": unit.model_id, "segment_id": unit.id}
     staged = {
@@ -219,16 +285,17 @@ def finish(config: ScoreConfig, plan: Plan[ScoreUnit], receipts: Iterator[Receip
     """Publish: evidence and events beside what stands, then the scores in one commit, which makes them count."""
     assert plan.model_id is not None
     root = open_storage(config.root, config.root_storage)
-    outputs: list[Scored] = []
-    quarantined: list[Quarantined] = []
-    done = 0
-    for receipt in receipts:
-        done += receipt.done
-        quarantined.extend(receipt.quarantined)
-        outputs.extend([receipt.output] if receipt.output else [])
-    published = _publish(root, plan, plan.model_id, outputs) if outputs else frozenset()
     origin = Origin(archive=None, run_id=plan.run_id, unit_id=SCORE.name, seen_at=plan.started_at)
-    quarantine = [deliveries.stage_quarantine(root, quarantined, origin)] if quarantined else []
+    outputs: list[Scored] = []
+    quarantine: list[publish.Staged] = []
+    done = set_aside = 0
+    for receipt in receipts:
+        done, set_aside = done + receipt.done, set_aside + len(receipt.quarantined)
+        outputs.extend([receipt.output] if receipt.output else [])
+        if receipt.quarantined:
+            quarantine.append(deliveries.stage_quarantine(root, receipt.quarantined, origin))
+    published = _publish(root, plan, plan.model_id, outputs) if outputs else frozenset()
+    publish.sweep_leftovers(root, plan.model_id, plan.run_id)
     publish.upsert(
         root,
         "quarantine",
@@ -239,9 +306,9 @@ def finish(config: ScoreConfig, plan: Plan[ScoreUnit], receipts: Iterator[Receip
     summary = Summary(
         verb=SCORE.name,
         run_id=plan.run_id,
-        state=_state(outputs, quarantined, published),
+        state=_state(published, done=done, set_aside=set_aside),
         done=done,
-        quarantined=len(quarantined),
+        quarantined=set_aside,
         already_done=plan.already_done,
         model_id=plan.model_id,
         events={
@@ -282,10 +349,10 @@ def _publish(root: Storage, plan: Plan[ScoreUnit], model_id: str, outputs: Seque
     return frozenset(switched.published)
 
 
-def _state(outputs: Sequence[Scored], quarantined: Sequence[Quarantined], published: frozenset[str]) -> RunState:
-    if not outputs and not quarantined:
+def _state(published: frozenset[str], *, done: int, set_aside: int) -> RunState:
+    if not done and not set_aside:
         return RunState.NOTHING_NEW
-    return RunState.COMPLETED if published or quarantined else RunState.SUPERSEDED
+    return RunState.COMPLETED if published or set_aside else RunState.SUPERSEDED
 
 
 SCORE = Verb(name="score", plan=plan, run=run, finish=finish)

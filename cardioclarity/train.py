@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from cardioclarity import ensemble, models, references, training
-from cardioclarity.cohort import Candidate, choose_normals, draw, normals, split_by_patient
+from cardioclarity import drawing, ensemble, models, references, training
+from cardioclarity.cohort import Candidate, choose_normals, normals, split_by_patient
 from cardioclarity.config import StorageOptions, TrainConfig
-from cardioclarity.errors import DamageError, NotFoundError
+from cardioclarity.errors import DamageError, NotFoundError, StorageError
 from cardioclarity.examples import Examples, Recipe, prepare
 from cardioclarity.metrics import auroc
 from cardioclarity.record import Record
@@ -82,18 +82,17 @@ def plan(config: TrainConfig) -> Plan[TrainUnit]:
     root = open_storage(config.root, config.root_storage)
     catalog.require_root(root)
     training.check_names(config.detectors)
-    records = catalog.records(root)
-    if not records:
+    chosen = drawing.choose(catalog.pinned(root).iter_records(drawing.COLUMNS), config)
+    if not chosen:
         raise NotFoundError(
             f"root {root.name} holds no record yet; run: cardioclarity convert ARCHIVE --root {root.name}"
         )
     run_id, started_at = new_run_id(), dt.datetime.now(dt.UTC)
-    chosen = _chosen(records, config)
-    two_leads = sum(len(record.leads) >= 2 for record in chosen) * 2 >= len(chosen)
+    two_leads = sum(record.n_leads >= 2 for record in chosen) * 2 >= len(chosen)
     recipe = Recipe(n_leads=2 if two_leads else 1)
     by_segment: dict[tuple[str, str], list[str]] = {}
     for record in sorted(chosen, key=lambda record: record.record_id):
-        by_segment.setdefault((record.segment_id, record.segment_digest), []).append(record.record_id)
+        by_segment.setdefault(record.segment, []).append(record.record_id)
     units = [
         TrainUnit(
             id=segment_id,
@@ -108,20 +107,6 @@ def plan(config: TrainConfig) -> Plan[TrainUnit]:
         for (segment_id, digest), record_ids in sorted(by_segment.items())
     ]
     return Plan(run_id=run_id, started_at=started_at, already_done=0, units=units, expected_units=len(units))
-
-
-def _chosen(records: Sequence[catalog.CatalogRecord], config: TrainConfig) -> list[catalog.CatalogRecord]:
-    """Draw records by the seed until there are enough of them, or enough hours."""
-    chosen: list[catalog.CatalogRecord] = []
-    hours = 0.0
-    for record in sorted(records, key=lambda record: draw(config.seed, record.record_id))[: config.max_records]:
-        hours += min(record.duration_s / 60, config.minutes_per_record) / 60
-        if chosen and hours > config.max_hours:
-            break
-        chosen.append(record)
-    if len(chosen) < len(records):
-        log.info("training on %d of %d records, drawn by the seed", len(chosen), len(records))
-    return chosen
 
 
 def run(unit: TrainUnit) -> Receipt[Prepared]:
@@ -163,7 +148,12 @@ def _packed(record: Record, unit: TrainUnit) -> Iterator[tuple[str, np.ndarray[A
 
 
 def finish(config: TrainConfig, plan: Plan[TrainUnit], receipts: Iterator[Receipt[Prepared]]) -> Summary:
-    """Fit, calibrate and save the model; it becomes champion where the root has none, or where asked."""
+    """Fit, calibrate and save the model; it becomes champion where the root has none, or where asked.
+
+    Raises:
+        DamageError: None of the drawn records could be prepared.
+        NotFoundError: None of them has a beat.
+    """
     root = open_storage(config.root, config.root_storage)
     outputs: list[Prepared] = []
     quarantined: list[Quarantined] = []
@@ -174,25 +164,35 @@ def finish(config: TrainConfig, plan: Plan[TrainUnit], receipts: Iterator[Receip
             quarantined.extend(receipt.quarantined)
             outputs.extend([receipt.output] if receipt.output else [])
         _set_aside(root, plan, quarantined, read=[output.segment_id for output in outputs])
+        if not outputs:
+            raise _nothing_left(root, quarantined)
         model_id, warnings = _fit_and_save(root, config, outputs)
+        # While staged examples are there, gc frees no model: this one is named before they go.
+        if config.champion or models.champion(root) is None:
+            models.crown(root, model_id, chosen_by="train", run_id=plan.run_id)
+        summary = Summary(
+            verb=TRAIN.name,
+            run_id=plan.run_id,
+            state=RunState.COMPLETED,
+            done=done,
+            quarantined=len(quarantined),
+            already_done=0,
+            model_id=model_id,
+            champion=models.champion(root),
+            warnings=warnings,
+        )
+        runs.log_run(root, config, plan, summary)
     finally:
-        for output in outputs:
-            root.delete(output.key)
-    if config.champion or models.champion(root) is None:
-        models.crown(root, model_id, chosen_by="train", run_id=plan.run_id)
-    summary = Summary(
-        verb=TRAIN.name,
-        run_id=plan.run_id,
-        state=RunState.COMPLETED,
-        done=done,
-        quarantined=len(quarantined),
-        already_done=0,
-        model_id=model_id,
-        champion=models.champion(root),
-        warnings=warnings,
-    )
-    runs.log_run(root, config, plan, summary)
+        _unstage(root, outputs)
     return summary
+
+
+def _unstage(root: Storage, outputs: Sequence[Prepared]) -> None:
+    """Delete the staged examples; where that fails they are left to gc, and no error is hidden by it."""
+    try:
+        root.delete_all(output.key for output in outputs)
+    except StorageError as error:
+        log.warning("staged examples are left behind until gc frees them: %s", error)
 
 
 def _set_aside(
@@ -203,6 +203,17 @@ def _set_aside(
     staged = [deliveries.stage_quarantine(root, quarantined, origin)] if quarantined else []
     gone = deliveries.mended_records(root, read, stage=Stage.TRAIN)
     publish.upsert(root, "quarantine", staged, run_id=plan.run_id, gone=gone)
+
+
+def _nothing_left(root: Storage, quarantined: Sequence[Quarantined]) -> DamageError:
+    """Say why no record is left to learn from: what the quarantine holds says more than that there is none."""
+    reasons = ", ".join(
+        f"{n} x {reason}" for reason, n in Counter(row.reason.value for row in quarantined).most_common()
+    )
+    return DamageError(
+        f"root {root.name}: nothing to train on, all {len(quarantined)} drawn records are set aside ({reasons}), the first"
+        f" because {quarantined[0].message}; see: cardioclarity verify --root {root.name}"
+    )
 
 
 def _fit_and_save(root: Storage, config: TrainConfig, outputs: Sequence[Prepared]) -> tuple[str, tuple[str, ...]]:
@@ -239,7 +250,7 @@ def _fit_and_save(root: Storage, config: TrainConfig, outputs: Sequence[Prepared
         "fingerprint": hashlib.sha256("\n".join(sorted(used)).encode()).hexdigest(),
         **_counts(list(used.values())),
         **_signals([candidate.examples for candidate in used.values()]),
-        **_people([record for record in catalog.records(root) if record.record_id in used]),
+        **_people([record for record in catalog.pinned(root).records() if record.record_id in used]),
         "metrics": {"beat": _beat_metric(model, groups["calibrating"])},
     }
     return models.save(root, model, facts=facts), warnings
@@ -247,9 +258,10 @@ def _fit_and_save(root: Storage, config: TrainConfig, outputs: Sequence[Prepared
 
 def _load(root: Storage, outputs: Sequence[Prepared]) -> list[Candidate]:
     """Read the staged examples back and join what the catalog knows of each record."""
-    known = {record.record_id: record for record in catalog.records(root)}
+    pinned = catalog.pinned(root)
     candidates: list[Candidate] = []
     for output in sorted(outputs, key=lambda output: output.key):
+        known = {record.record_id: record for record in pinned.rows(output.segment_id)}
         with np.load(io.BytesIO(root.fetch(output.key)), allow_pickle=False) as arrays:
             n_rows = sum(name.endswith(".record_id") for name in arrays.files)
             candidates.extend(_unpacked(arrays, f"{row}.", known) for row in range(n_rows))

@@ -96,6 +96,19 @@ class Reason(StrEnum):
     DAMAGED = "damaged"
 
 
+class Problem(StrEnum):
+    """What is wrong with a stored object."""
+
+    MISSING = "missing"
+    SIZE = "size"
+    DIGEST = "digest"
+    SWAPPED = "swapped"
+    UNREADABLE = "unreadable"
+    UNKNOWN_VERSION = "unknown_version"
+    UNVOUCHED = "unvouched"
+    INCONSISTENT = "inconsistent"
+
+
 STATE_REASON_LABEL: Final = {
     StateReason.MISSING_SIGNAL: EventLabel.MISSING_SIGNAL,
     StateReason.FLAT_LINE: EventLabel.FLAT_LINE,

@@ -54,7 +54,7 @@ class Receipt(Generic[O]):
         unit_id: The unit it answers.
         done: Number of inputs that were done.
         quarantined: The inputs that were set aside; `done + len(quarantined)` is the number of inputs.
-        output: References to what the unit wrote, still invisible; None where the unit died.
+        output: References to what the unit wrote, still invisible; None where the unit died or wrote nothing.
     """
 
     unit_id: str

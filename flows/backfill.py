@@ -3,7 +3,7 @@
 from prefect import flow
 from prefect.client.schemas.objects import State
 
-from cardioclarity.config import ConvertConfig, ParallelConfig, ScoreConfig, StorageOptions
+from cardioclarity.config import ConvertConfig, ParallelConfig, ScoreConfig
 from cardioclarity.convert import CONVERT
 from cardioclarity.score import SCORE
 from cardioclarity.work import RunState
@@ -25,6 +25,14 @@ def backfill(  # noqa: PLR0913, PLR0917 - Prefect shows one form field per param
     pause_s: float = steps.SCORING.pause_s,
     workers: int | None = None,
     scheduler: str | None = None,
+    archive_endpoint_url: str | None = None,
+    archive_region: str | None = None,
+    archive_profile: str | None = None,
+    archive_addressing_style: steps.Addressing | None = None,
+    root_endpoint_url: str | None = None,
+    root_region: str | None = None,
+    root_profile: str | None = None,
+    root_addressing_style: steps.Addressing | None = None,
 ) -> State[None]:
     """Convert and score an archive batch by batch; stopped at any point, the next start goes on where it was.
 
@@ -44,18 +52,31 @@ def backfill(  # noqa: PLR0913, PLR0917 - Prefect shows one form field per param
         pause_s: An RR interval of at least this length is a pause.
         workers: Local worker processes; 0 works in the flow's process.
         scheduler: Address of a running Dask scheduler.
+        archive_endpoint_url: Address of the S3-like store of the archive; the worker's AWS environment decides where empty.
+        archive_region: Region of its bucket.
+        archive_profile: Profile in the worker's AWS configuration, for credentials of its own.
+        archive_addressing_style: Name the bucket in the path or in the host name; path where an endpoint is given.
+        root_endpoint_url: Address of the S3-like store of the root; the worker's AWS environment decides where empty.
+        root_region: Region of its bucket.
+        root_profile: Profile in the worker's AWS configuration, for credentials of its own.
+        root_addressing_style: Name the bucket in the path or in the host name; path where an endpoint is given.
     """
     archive, root = steps.absolute(archive, "archive"), steps.absolute(root, "root")
+    root_storage = steps.storage(root_endpoint_url, root_region, root_profile, root_addressing_style)
     where = ParallelConfig(workers=workers, scheduler=scheduler)
     converting = ConvertConfig(
         archive=archive,
         root=root,
-        archive_storage=StorageOptions(anon=anon),
+        root_storage=root_storage,
+        archive_storage=steps.storage(
+            archive_endpoint_url, archive_region, archive_profile, archive_addressing_style, anon=anon
+        ),
         patients=patients and steps.absolute(patients, "patients"),
         max_records=batch_records,
     )
     scoring = ScoreConfig(
         root=root,
+        root_storage=root_storage,
         model=model,
         alarms_per_hour=alarms_per_hour,
         rhythm_alarms_per_hour=rhythm_alarms_per_hour,

@@ -19,6 +19,10 @@ def score(  # noqa: PLR0913, PLR0917 - Prefect shows one form field per paramete
     pause_s: float = steps.SCORING.pause_s,
     workers: int | None = None,
     scheduler: str | None = None,
+    root_endpoint_url: str | None = None,
+    root_region: str | None = None,
+    root_profile: str | None = None,
+    root_addressing_style: steps.Addressing | None = None,
 ) -> State[None]:
     """Score what is new and publish; where only a level or limit changed, stored evidence is judged again.
 
@@ -32,9 +36,14 @@ def score(  # noqa: PLR0913, PLR0917 - Prefect shows one form field per paramete
         pause_s: An RR interval of at least this length is a pause.
         workers: Local worker processes; 0 works in the flow's process.
         scheduler: Address of a running Dask scheduler.
+        root_endpoint_url: Address of the S3-like store of the root; the worker's AWS environment decides where empty.
+        root_region: Region of its bucket.
+        root_profile: Profile in the worker's AWS configuration, for credentials of its own.
+        root_addressing_style: Name the bucket in the path or in the host name; path where an endpoint is given.
     """
     config = ScoreConfig(
         root=steps.absolute(root, "root"),
+        root_storage=steps.storage(root_endpoint_url, root_region, root_profile, root_addressing_style),
         model=model,
         alarms_per_hour=alarms_per_hour,
         rhythm_alarms_per_hour=rhythm_alarms_per_hour,

@@ -20,7 +20,7 @@ from prefect.states import Completed
 from prefect.utilities.annotations import quote
 
 from cardioclarity import parallel, work
-from cardioclarity.config import ParallelConfig, ScoreConfig
+from cardioclarity.config import ParallelConfig, ScoreConfig, StorageOptions
 from cardioclarity.errors import CardioClarityError, ExitCode, UsageError, leave
 
 
@@ -37,6 +37,9 @@ PLAIN: Plain = {"persist_result": False, "cache_policy": NO_CACHE, "retries": 0}
 
 SCORING = ScoreConfig(root="")
 """The levels and limits of `score`, so that they have one default everywhere."""
+
+Addressing = Literal["path", "virtual"]
+"""Where a request names the bucket."""
 
 log = logging.getLogger("cardioclarity.flows")
 logging.getLogger("cardioclarity").setLevel(logging.INFO)
@@ -117,6 +120,24 @@ def absolute(url: str, name: str) -> str:
     if "://" in url or Path(url).is_absolute():
         return url
     raise UsageError(f"{name} {url!r} is a relative folder; a worker runs elsewhere: give an absolute path or a URL")
+
+
+def storage(
+    endpoint_url: str | None,
+    region: str | None,
+    profile: str | None,
+    addressing_style: Addressing | None,
+    *,
+    anon: bool = False,
+) -> StorageOptions:
+    """Gather what a flow was told about one store; a field of the form that was left empty decides nothing."""
+    return StorageOptions(
+        endpoint_url=endpoint_url or None,
+        region=region or None,
+        profile=profile or None,
+        addressing_style=addressing_style or None,
+        anon=anon,
+    )
 
 
 def command_line(flow: Flow[..., State[None]]) -> None:

@@ -19,6 +19,10 @@ def train(  # noqa: PLR0913, PLR0917 - Prefect shows one form field per paramete
     max_hours: float = 200.0,
     workers: int | None = None,
     scheduler: str | None = None,
+    root_endpoint_url: str | None = None,
+    root_region: str | None = None,
+    root_profile: str | None = None,
+    root_addressing_style: steps.Addressing | None = None,
 ) -> State[None]:
     """Fit and calibrate a model; it becomes champion where the root has none, or where asked.
 
@@ -32,9 +36,14 @@ def train(  # noqa: PLR0913, PLR0917 - Prefect shows one form field per paramete
         max_hours: Train on at most so many hours in all; about 9 MB of memory each.
         workers: Local worker processes that prepare the records; 0 works in the flow's process.
         scheduler: Address of a running Dask scheduler.
+        root_endpoint_url: Address of the S3-like store of the root; the worker's AWS environment decides where empty.
+        root_region: Region of its bucket.
+        root_profile: Profile in the worker's AWS configuration, for credentials of its own.
+        root_addressing_style: Name the bucket in the path or in the host name; path where an endpoint is given.
     """
     config = TrainConfig(
         root=steps.absolute(root, "root"),
+        root_storage=steps.storage(root_endpoint_url, root_region, root_profile, root_addressing_style),
         detectors=tuple(detector),
         seed=seed,
         champion=champion,

@@ -1,12 +1,17 @@
-"""What tests share: the real data, where it is."""
+"""What tests share: the real data, where it is; a root that has gone the whole road; the S3 servers."""
 
 import os
 import shutil
+import uuid
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import roots
 from hypothesis import settings
+from servers import BUCKET, Server
+from servers import ceph as cephs
+from servers import seaweed as seaweedfs
 
 # The same examples on every machine, and no deadline: a busy machine is no defect.
 settings.register_profile("repeatable", derandomize=True, deadline=None, print_blob=True)
@@ -33,3 +38,37 @@ def scored(tmp_path_factory) -> Path:
 def root(scored, tmp_path) -> Path:
     """A copy of it, of one's own."""
     return shutil.copytree(scored, tmp_path / "root")
+
+
+@pytest.fixture(scope="session")
+def seaweed(tmp_path_factory) -> Iterator[Server]:
+    """A real S3 server, one for all workers of this run; it is a part of the test extra, so its absence is an error."""
+    base = tmp_path_factory.getbasetemp()
+    base = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    with seaweedfs.shared(base / "seaweedfs") as server:
+        yield server
+
+
+@pytest.fixture
+def s3(seaweed, monkeypatch) -> str:
+    """The URL of a fresh prefix on it, with the AWS environment set."""
+    seaweed.set_environment(monkeypatch)
+    return f"s3://{BUCKET}/{uuid.uuid4().hex}"
+
+
+@pytest.fixture(scope="session")
+def ceph(tmp_path_factory) -> Iterator[Server]:
+    """A second S3 server, older and less exact; for `make soak`, which installs it where it can."""
+    if (lack := cephs.missing()) is not None:
+        pytest.skip(f"no Ceph: {lack} is not installed; tests/servers/install-ceph installs it on Debian")
+    with cephs.running(tmp_path_factory.mktemp("ceph")) as server:
+        yield server
+
+
+def pytest_terminal_summary(terminalreporter) -> None:
+    """Print what tests have told of how much they tried, whichever worker ran them."""
+    passed = terminalreporter.stats.get("passed", [])
+    if told := [line for report in passed for name, line in report.user_properties if name == "told"]:
+        terminalreporter.section("tried")
+        for line in told:
+            terminalreporter.write_line(line)

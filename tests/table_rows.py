@@ -1,11 +1,13 @@
 """Columns of every table, valid unless told otherwise."""
 
 import datetime as dt
+import json
 
 import numpy as np
+from deltalake import DeltaTable
 
 from cardioclarity.storage import Storage, open_storage
-from cardioclarity.tables import publish
+from cardioclarity.tables import catalog, publish
 from cardioclarity.tables.schemas import MEMBERS
 from cardioclarity.vocabulary import Head
 
@@ -147,3 +149,51 @@ def stage(root, table, columns, *, run_id="run", unit_id="unit", **partition):
     """Stage rows under a run, which then stands in the rows too."""
     columns = columns | {"run_id": run_id}
     return publish.stage(root, table, columns, run_id=run_id, unit_id=unit_id, partition=partition)
+
+
+def rows(root, table):
+    """What an outside reader finds, in an order of its own."""
+    found = opened(root, table).to_pyarrow_table().to_pylist()
+    return sorted(found, key=lambda row: json.dumps(row, default=str, sort_keys=True))
+
+
+def opened(root, table):
+    return DeltaTable(root.join(f"tables/{table}"), storage_options=root.delta_options())
+
+
+def version(root, table):
+    return opened(root, table).version()
+
+
+def scores_of(root, run_id, segments="s", *, evidence=None, model_id="m"):
+    """Stage the scores of one record in each segment."""
+    return [
+        stage(
+            root,
+            "scores",
+            of_scores([f"record in {segment}"], evidence_run_id=evidence or run_id),
+            run_id=run_id,
+            model_id=model_id,
+            segment_id=segment,
+        )
+        for segment in segments
+    ]
+
+
+def current(root):
+    return {segment: scores.run_id for segment, scores in catalog.current_scores(root, "m").items()}
+
+
+def catalogue(root, ids, *, segment="s", run_id="run", **columns):
+    publish.add_new(
+        root, [stage(root, "records", of_records(ids, **columns), run_id=run_id, segment_id=segment)], run_id=run_id
+    )
+
+
+def score(root, run_id, *, segment="s", replaces=None, ids="a", events=None, evidence=None, model_id="m"):
+    """Publish one segment the way a scoring run does, up to the switch."""
+    place = {"run_id": run_id, "model_id": model_id, "segment_id": segment}
+    events = of_events([f"{run_id} {segment}"]) if events is None else events
+    publish.add(root, "events", [stage(root, "events", events, **place)], run_id=run_id)
+    scores = stage(root, "scores", of_scores(ids, evidence_run_id=evidence or run_id), **place)
+    publish.switch_scores(root, [scores], run_id=run_id, model_id=model_id, replaces={segment: replaces})

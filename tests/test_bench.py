@@ -8,11 +8,25 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bench import command_line, convert, decode, detection, mitbih, patients, scale, segments, signal, training
+from bench import (
+    command_line,
+    convert,
+    decode,
+    detection,
+    holter,
+    mitbih,
+    patients,
+    planning,
+    scale,
+    segments,
+    signal,
+    training,
+)
 from bench.__main__ import BENCHES, as_json
 from bench.rounds import in_turn, least, middle, share
 from bench.rows import HEADINGS, Row, table
-from cardioclarity import models
+from cardioclarity import models, readers
+from cardioclarity.readers.protocol import Source
 from cardioclarity.storage import open_storage
 from cardioclarity.synthetic.archive import MIT, wfdb_files
 from cardioclarity.synthetic.pacing import Scene
@@ -146,23 +160,60 @@ def test_the_training_bench_times_both_halves(archive):
 
 def test_the_scale_bench_converts_and_scores_in_one_driver_and_knows_its_peak(tmp_path):
     scale._make_model(tmp_path / "model")
+    scale._make_archives(tmp_path, (2, 3))
 
-    ran = scale._run(tmp_path, 3)
+    ran = scale._run(tmp_path, 3, 0)
 
     assert min(ran.convert_s, ran.score_s, ran.cpu_s) > 0
-    assert ran.peak_bytes > 50e6
-    root = open_storage(str(tmp_path / "root-3"))
+    assert ran.driver_bytes > 50e6
+    assert ran.worker_bytes == 0
+    root = open_storage(str(tmp_path / "root-3-0"))
     scores = catalog.scores(root, model_id=models.champion(root))
     assert len({one["record_id"] for one in scores}) == 3
+    assert {path.stem for path in (tmp_path / "archive-2").rglob("*.hea")} < {
+        path.stem for path in (tmp_path / "archive-3").rglob("*.hea")
+    }
 
 
 @pytest.mark.soak
 def test_the_scale_bench_sets_a_larger_archive_beside_a_small_one():
-    rows = {row.unit: row for row in scale.measure(n_records=(2, 4), n_units=20)}
+    rows = {row.what: row for row in scale.measure(n_records=(2, 4, 8), n_units=20)}
 
-    assert rows["records/s"].ours > 0
-    assert 0.8 < rows["MB"].ratio < 1.2
-    assert 0 < rows["CPU ms"].ours < 1000
+    assert rows["8 synthetic 10-s ECGs of 2 leads: both, 2 workers"].ours > 0
+    assert 0.8 < rows["peak memory of the driver, against 4 records"].ratio < 1.2
+    assert 0.8 < rows["peak memory of a worker, against 4 records"].ratio < 1.2
+    assert 0 < rows["an empty unit on 2 workers, driver and workers together"].ours < 1000
+
+
+def test_the_planning_bench_knows_half_of_what_it_delivered(tmp_path):
+    all_new = planning._plan(tmp_path, 3000)
+    planning._deliver_half(tmp_path, 3000)
+
+    half_known = planning._plan(tmp_path, 3000)
+
+    assert min(all_new.wall_s, half_known.wall_s, half_known.peak_bytes) > 0
+    root = open_storage(str(tmp_path / "root"))
+    assert sum(1 for _ in catalog.known_sources(root, open_storage(str(tmp_path)).url)) == 1500
+
+
+def test_a_tiled_holter_is_a_readable_record_of_its_length(archive, tmp_path):
+    holter.write_holter(archive / "0.hea", tmp_path / "long", hours=0.1)
+
+    record = mitbih.read(archive / "0.hea")
+    tiled = readers.read(
+        Source(format="wfdb", key="holter.hea", version="", size=0), lambda key: (tmp_path / "long" / key).read_bytes()
+    )
+    assert (tiled.n_samples, tiled.leads) == (360 * 360, record.leads)
+    assert np.array_equal(tiled.signal[:, : record.n_samples], record.signal)
+    assert np.array_equal(tiled.signal[:, record.n_samples : 2 * record.n_samples], record.signal)
+
+
+@pytest.mark.soak
+def test_the_holter_bench_says_what_the_whole_takes_beside_its_parts(archive):
+    rows = holter.measure(archive, hours=(0.05, 0.1), rounds=1, teachers=NAMES[:3], tiled="3")
+
+    assert all(row.ours > 0 for row in rows)
+    assert {"S3", "S4", "S6"} == {row.goal for row in rows}
 
 
 def test_the_help_of_the_command_is_cheap_to_print_because_nothing_heavy_is_loaded():

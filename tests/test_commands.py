@@ -1,9 +1,14 @@
 """A command speaks in sentences, or in one JSON object, and its exit code says how it ended."""
 
 import json
+import os
+import re
+import signal
 import subprocess
 import sys
+import time
 
+import psutil
 import pytest
 
 from cardioclarity.synthetic import MIT, Scene, ecg, wfdb_files
@@ -18,10 +23,16 @@ def archive(tmp_path):
     return tmp_path / "archive"
 
 
+COMMANDS = ["demo", "convert", "train", "score", "report", "runs", "models", "verify", "gc", "doctor"]
+
+
+def command(*arguments):
+    return [sys.executable, "-m", "cardioclarity", *map(str, arguments)]
+
+
 def cardioclarity(*arguments, cwd=None):
     """Run the command as a user does; stdin, stdout and stderr are no terminal."""
-    command = [sys.executable, "-m", "cardioclarity", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, check=False, cwd=cwd, timeout=240)
+    return subprocess.run(command(*arguments), capture_output=True, text=True, check=False, cwd=cwd, timeout=240)
 
 
 def last_json(ended):
@@ -161,13 +172,134 @@ def test_the_command_line_starts_without_heavy_libraries():
     assert not {"numpy", "torch", "zarr", "xarray", "dask", "distributed", "prefect", "pyarrow", "scipy"} & set(loaded)
 
 
-@pytest.mark.parametrize("command", ["demo", "convert", "train", "score", "report", "runs", "models"])
-def test_each_command_explains_itself_with_an_example(command):
-    ended = cardioclarity(command, "--help")
+def test_the_commands_are_listed_in_the_order_in_which_they_are_needed():
+    listed = [line.split(":")[0].strip() for line in cardioclarity("--help").stdout.splitlines() if ":" in line]
+
+    assert [name for name in listed if name in COMMANDS] == COMMANDS
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_each_command_explains_itself_with_an_example(name):
+    ended = cardioclarity(name, "--help")
 
     assert ended.returncode == 0
+    assert f"Example: cardioclarity {name} " in ended.stdout
     assert "--json" in ended.stdout
+    assert {f"--root-{option}" for option in STORAGE_OPTIONS} <= set(flags_in(ended.stdout))
     assert "default: <" not in ended.stdout
+
+
+STORAGE_OPTIONS = ("endpoint-url", "region", "profile", "addressing-style", "anon")
+
+
+def flags_in(help_text):
+    return re.findall(r"--[a-z-]+", help_text)
+
+
+@pytest.mark.parametrize("name", ["convert", "demo"])
+def test_the_archive_is_reached_by_options_of_its_own(name):
+    flags = set(flags_in(cardioclarity(name, "--help").stdout))
+
+    assert {f"--{place}-{option}" for place in ("archive", "root") for option in STORAGE_OPTIONS} <= flags
+    assert "--anon" in flags
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (["--root-endpoint-url", "https://KEY:HUSH@host"], "an endpoint never holds credentials"),
+        (["--root-endpoint-url", "127.0.0.1:9000"], "is no address"),
+        (["--archive-addressing-style", "vhost"], "addressing-style"),
+        (["--archive-profile", "x", "--anon"], "exclude each other"),
+    ],
+)
+def test_storage_options_that_cannot_be_meant_are_refused_and_no_secret_is_shown(tmp_path, options, sentence):
+    ended = cardioclarity("convert", "archive", "--root", "new", *options, cwd=tmp_path)
+
+    assert ended.returncode == 2
+    assert sentence in " ".join(ended.stderr.replace("│", " ").split())
+    assert "HUSH" not in ended.stdout + ended.stderr
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_doctor_speaks_line_by_line_and_sums_up(root):
+    ended = cardioclarity("doctor", "--root", root)
+
+    verdicts = {line.split()[0] for line in ended.stdout.splitlines()[:-1]}
+    assert ended.returncode == 0
+    assert {"ok"} <= verdicts <= {"ok", "note", "warning"}, "a warning where the disk of the tests is nearly full"
+    expected = "degraded: it works" if "warning" in verdicts else "ok: all is well"
+    assert ended.stdout.splitlines()[-1].startswith(f"doctor: {expected}")
+
+
+def test_the_doctor_refuses_with_one_and_says_it_in_json_too(tmp_path):
+    (tmp_path / "file").write_text("no folder")
+
+    ended = cardioclarity("doctor", "--root", tmp_path / "file", "--json")
+
+    assert ended.returncode == 1
+    assert last_json(ended)["health"] == "refused"
+    assert {"what", "verdict", "said"} == set(last_json(ended)["findings"][0])
+    assert "Traceback" not in ended.stderr
+
+
+def test_the_doctor_takes_the_root_of_the_environment_and_no_other(tmp_path, monkeypatch):
+    monkeypatch.delenv("CARDIOCLARITY_ROOT", raising=False)
+    alone = last_json(cardioclarity("doctor", "--json", cwd=tmp_path))
+    monkeypatch.setenv("CARDIOCLARITY_ROOT", "here")
+    meant = last_json(cardioclarity("doctor", "--json", cwd=tmp_path))
+
+    assert (alone["root"], meant["root"]) == (None, "here")
+    assert not list(tmp_path.iterdir())
+
+
+def test_worker_processes_tell_their_units_too(archive_of_three, tmp_path):
+    cardioclarity("convert", archive_of_three, "--root", tmp_path / "new")
+    trained = cardioclarity("train", "--root", tmp_path / "new", "--detector", "template", "--workers", "1", "-v")
+    quiet = cardioclarity("train", "--root", tmp_path / "new", "--detector", "template", "--workers", "1", "--quiet")
+
+    assert [line for line in trained.stderr.splitlines() if line.startswith("unit ")]
+    assert quiet.stderr == ""
+
+
+@pytest.fixture
+def archive_of_three(archive):
+    for n in range(2):
+        scene = Scene(name=f"more/{n}", seed=n, duration_s=60.0, rate_hz=360.0)
+        for key, data in wfdb_files(ecg(scene), MIT).items():
+            (archive / key).parent.mkdir(exist_ok=True)
+            (archive / key).write_bytes(data)
+    return archive
+
+
+@pytest.mark.parametrize("n_children", [1, 2], ids=["before", "during"])
+def test_an_interrupt_while_a_worker_starts_is_one_line(archive, tmp_path, n_children):
+    arguments = ("convert", archive, "--root", tmp_path / "new", "--workers", "1")
+    with subprocess.Popen(command(*arguments), stderr=subprocess.PIPE, text=True, start_new_session=True) as running:
+        process = psutil.Process(running.pid)
+        while (
+            running.poll() is None and len(process.children()) < n_children
+        ):  # multiprocessing's own one, then the worker
+            time.sleep(0.01)
+        os.killpg(running.pid, signal.SIGINT)  # as a terminal does
+        _, errors = running.communicate(timeout=120)
+
+    assert running.returncode == 130
+    assert "Traceback" not in errors
+    assert errors.splitlines()[-1].startswith("interrupted; run the same command again")
+
+
+@pytest.mark.parametrize("buffering", ["", "1"])
+def test_a_reader_that_has_seen_enough_changes_nothing(root, buffering):
+    env = os.environ | {"PYTHONUNBUFFERED": buffering}
+    with subprocess.Popen(
+        command("runs", "--root", root), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=env
+    ) as running:
+        running.stdout.close()
+        errors = running.stderr.read()
+
+    assert running.returncode == 0
+    assert errors == ""
 
 
 def test_a_damaged_model_is_never_made_champion(root):

@@ -1,6 +1,9 @@
 """Only what is new is converted, bit for bit; what cannot be read is set aside by name; nothing is lost silently."""
 
+import gc
+import tracemalloc
 from itertools import chain
+from typing import NamedTuple
 
 import deltalake
 import numpy as np
@@ -9,8 +12,9 @@ import wfdb
 import xarray as xr
 
 from cardioclarity.config import ConvertConfig
-from cardioclarity.convert import CONVERT, PATIENT_KEY_VARIABLE, UNIT_BYTES, UNIT_RECORDS, _slices
-from cardioclarity.errors import NotFoundError, UsageError
+from cardioclarity.convert import CONVERT, UNIT_BYTES, UNIT_RECORDS, _slices, plan_listing
+from cardioclarity.errors import NotFoundError, StorageError, UsageError
+from cardioclarity.patients import PATIENT_KEY_VARIABLE
 from cardioclarity.readers.protocol import Source
 from cardioclarity.segments.read import read as read_segment
 from cardioclarity.storage import open_storage
@@ -190,7 +194,7 @@ def test_every_record_of_the_arrhythmia_database_is_stored_bit_for_bit(real_data
     headers = sorted((real_data / "mitdb").glob("*.hea"))
     assert (summary.done, summary.quarantined) == (len(headers), 0)
     storage = open_storage(str(root))
-    keys = {row.record_id: row.key for row in catalog.sources(storage, str((real_data / "mitdb").resolve()))}
+    keys = {row.record_id: row.key for row in catalog.known_sources(storage, str((real_data / "mitdb").resolve()))}
     compared = 0
     for segment in catalog.segments(storage):
         for _, record in read_segment(storage, segment.segment_id, digest=segment.digest):
@@ -271,6 +275,78 @@ def test_a_converter_that_died_before_its_commits_left_nothing_to_see(archive, r
 
     assert convert(archive, root).done == 1
     assert len(list((root / "segments").glob("*.zarr"))) == 1
+
+
+def test_a_segment_that_gc_took_while_its_rows_were_published_is_written_again_by_the_next_run(archive, root):
+    config = ConvertConfig(archive=str(archive), root=str(root))
+    plan = CONVERT.plan(config)
+    receipts = [CONVERT.run(unit) for unit in plan.units]
+    shard = next(path for path in (root / "segments").rglob("signal/c/**/*") if path.is_file())
+    shard.unlink()
+
+    with pytest.raises(StorageError, match=r"signal/c.* is missing.*run the same command again"):
+        CONVERT.finish(config, plan, iter(receipts))
+
+    assert table(root, "sources") == []
+    assert convert(archive, root).done == 1
+    assert shard.is_file()
+    assert len(table(root, "records")) == len(table(root, "sources")) == 1
+
+
+class File(NamedTuple):
+    """An object of a listing."""
+
+    key: str
+    size: int = 1000
+    version: str = "1"
+
+
+def listing(n):
+    """So many records of two files each, as a store lists them."""
+    for number in range(n):
+        for suffix in ("dat", "hea"):
+            yield File(f"{number // 1000:06d}/{number:09d}.{suffix}")
+
+
+def test_a_plan_of_ten_times_as_many_keys_takes_the_same_memory(tmp_path):
+    config = ConvertConfig(archive=str(tmp_path), root=str(tmp_path / "root"))
+
+    def peak_bytes(n):
+        tracemalloc.start()
+        try:
+            plan = plan_listing(config, listing(n))
+            gc.collect()  # cycles that opening tables leaves come and go by chance
+            assert sum(len(unit.sources) for unit in plan.units) == n
+            assert plan.expected_units == -(-n // UNIT_RECORDS)
+            return tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+
+    peak_bytes(3000)  # whatever loads once
+
+    assert peak_bytes(50_000) < 1.1 * peak_bytes(5000)
+
+
+def test_what_is_known_counts_beyond_the_batch_too(tmp_path, root):
+    for i in range(4):
+        put(tmp_path / "archive", wfdb_files(ecg(Scene(name=f"{i}", seed=i, duration_s=12.0, rate_hz=250.0)), MIT))
+    convert(tmp_path / "archive", root)
+    for name in ("00", "01"):
+        put(tmp_path / "archive", wfdb_files(ecg(Scene(name=name, seed=7, duration_s=12.0, rate_hz=250.0)), MIT))
+
+    summary = convert(tmp_path / "archive", root, max_records=1)
+
+    assert (summary.done, summary.already_done) == (1, 4)
+
+
+def test_a_patients_file_that_names_no_new_record_is_said(archive, root, tmp_path, monkeypatch, caplog):
+    (tmp_path / "patients.csv").write_text("source_key,patient\nA.HEA,DOE-JANE\n")
+    monkeypatch.setenv(PATIENT_KEY_VARIABLE, "secret of the test")
+
+    convert(archive, root, patients=str(tmp_path / "patients.csv"))
+
+    assert "none of the 1 patients in the file belongs to a new record" in caplog.text
+    assert "DOE" not in caplog.text
 
 
 def test_the_sources_of_a_unit_that_killed_its_worker_are_set_aside_and_not_tried_every_night(archive, root):

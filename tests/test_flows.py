@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import tomllib
+from dataclasses import asdict, fields, is_dataclass
 from importlib import import_module
 from pathlib import Path
 
@@ -12,8 +13,8 @@ import pytest
 import yaml
 from prefect_server import environment
 
-from cardioclarity import commands
-from cardioclarity.config import ConvertConfig, TrainConfig
+from cardioclarity.commands import stores, verbs
+from cardioclarity.config import ConvertConfig, StorageOptions, TrainConfig
 from cardioclarity.convert import CONVERT
 from cardioclarity.errors import UsageError
 from cardioclarity.storage import open_storage
@@ -21,6 +22,7 @@ from cardioclarity.synthetic import MIT, ecg, wfdb_files
 from cardioclarity.tables import catalog
 from cardioclarity.train import TRAIN
 from cardioclarity.work import drive
+from flows import steps
 
 HERE = Path(__file__).parents[1]
 DEPLOYMENTS = {d["name"]: d for d in yaml.safe_load((HERE / "prefect.yaml").read_text())["deployments"]}
@@ -34,6 +36,15 @@ def flow(name):
 
 def parameters(function):
     return inspect.signature(function).parameters
+
+
+def flags(command):
+    """What a command takes, a group of options by the names of its fields, with their defaults."""
+    found = {}
+    for name, parameter in parameters(command).items():
+        group = parameter.default
+        found |= asdict(group) if is_dataclass(group) else {name: group}
+    return found
 
 
 def test_five_flows_are_deployed_under_their_own_names():
@@ -66,18 +77,37 @@ def test_no_flow_retries_or_stores_results(name):
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_a_flow_takes_what_its_command_takes(name):
-    command = parameters(getattr(commands, name)).keys() - {"where", "output"}
+    options = flags(getattr(verbs, name))
 
-    assert parameters(flow(name).fn).keys() == command | {"workers", "scheduler"}
+    # A flow writes into its root, so it never reaches it without credentials.
+    assert parameters(flow(name).fn).keys() == options.keys() - {"json", "quiet", "verbose", "debug", "root_anon"}
 
 
 @pytest.mark.parametrize("name", DEPLOYMENTS)
 def test_a_number_has_one_default_in_flows_and_commands(name):
-    defaults = {p.name: p.default for command in COMMANDS for p in parameters(getattr(commands, command)).values()}
+    defaults = {key: value for command in COMMANDS for key, value in flags(getattr(verbs, command)).items()}
     shared = {p.name: p.default for p in parameters(flow(name).fn).values() if p.name in defaults}
 
     assert "root" in shared
     assert {k: v for k, v in shared.items() if k not in PLACES} == {k: defaults[k] for k in shared if k not in PLACES}
+
+
+@pytest.mark.parametrize("place", ["archive", "root"])
+def test_commands_and_flows_name_every_storage_option_alike(place):
+    options = {"archive": stores.ArchiveStorage, "root": stores.RootStorage}[place]
+    given = {
+        f"{place}_{field.name}": f"{field.name}.example" for field in fields(StorageOptions) if field.name != "anon"
+    }
+    given |= {f"{place}_endpoint_url": "https://s3.example.org", f"{place}_addressing_style": "virtual"}
+    whole = StorageOptions(**{key.removeprefix(f"{place}_"): value for key, value in given.items()})
+
+    assert options(**given).options == whole
+    assert steps.storage(*(given[f"{place}_{field.name}"] for field in fields(whole) if field.name != "anon")) == whole
+    assert given.keys() <= parameters(flow("convert").fn).keys()
+
+
+def test_a_field_of_the_form_that_was_left_empty_decides_nothing():
+    assert steps.storage("", "", "", None, anon=False) == StorageOptions()
 
 
 @pytest.mark.parametrize("name", DEPLOYMENTS)

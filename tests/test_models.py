@@ -284,6 +284,7 @@ def test_the_last_one_crowned_is_champion_and_the_history_stays(root, small):
     assert history[1]["chosen_by"] == "train"
     assert history[1]["run_id"] == "run-1"
     description = (folder(root, ids[1]) / "model.json").read_bytes()
+    assert [entry["number"] for entry in history] == [1, 2, 3]
     assert history[1]["model_digest"] == hashlib.sha256(description).hexdigest()
 
 
@@ -322,6 +323,20 @@ def test_an_entry_that_cannot_be_read_is_passed_over_and_its_number_never_used_a
     assert "00000002.json cannot be read" in caplog.text
     assert models.crown(root, second, chosen_by="train", run_id="run-1") == 3
     assert models.champion(root) == second
+
+
+def test_an_entry_with_any_other_byte_or_under_another_number_is_passed_over(root, small):
+    first, second = saved(root, small, 0), saved(root, small, 1)
+    models.crown(root, first, chosen_by="train", run_id="run-0")
+    models.crown(root, second, chosen_by="train", run_id="run-1")
+    whole = champion_file(root, 2).read_bytes()
+    for place in range(len(whole)):
+        champion_file(root, 2).write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
+        assert models.champion(root) == first, whole[place:]
+    champion_file(root, 2).write_bytes(champion_file(root, 1).read_bytes())
+    assert models.history(root) == {1: first, 2: None}
+    champion_file(root, 2).write_bytes(whole)
+    assert models.history(root) == {1: first, 2: second}
 
 
 def test_a_champion_whose_model_is_gone_gives_way_to_the_one_before(root, small):

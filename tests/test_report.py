@@ -1,5 +1,6 @@
 """report: what the tables hold becomes one page, for a run that scored, found nothing new, or is long past."""
 
+import datetime as dt
 import shutil
 from pathlib import Path
 
@@ -189,15 +190,21 @@ def test_a_message_loses_every_name_of_a_file(message, key, expected):
 
 
 def test_the_quarantine_is_grouped_by_reason_with_its_newest_message_and_no_name():
+    def row(reason, message, source_key, day):
+        seen_at = dt.datetime(2026, 11, day, tzinfo=dt.UTC)
+        return {"reason": reason, "message": message, "source_key": source_key, "record_id": None, "seen_at": seen_at}
+
     rows = [
-        {"reason": "truncated", "message": "DOE-JANE ends early", "source_key": "ward/DOE-JANE.hea"},
-        {"reason": "bad_gain", "message": "gain 'xx'", "source_key": "ward/1.hea"},
-        {"reason": "bad_gain", "message": "gain 'yy'", "source_key": "ward/2.hea"},
+        row("truncated", "DOE-JANE ends early", "ward/DOE-JANE.hea", 1),
+        row("bad_gain", "gain 'yy'", "ward/2.hea", 2),
+        row("bad_gain", "gain 'xx'", "ward/1.hea", 3),
+        row("bad_gain", "gain 'zz'", "ward/3.hea", 3),
     ]
 
-    groups = [(group.reason, group.count, group.example) for group in _quarantine(rows)]
+    groups = [(group.reason, group.count, group.example) for group in _quarantine(iter(rows))]
 
-    assert groups == [("bad_gain", 2, "gain 'xx'"), ("truncated", 1, "… ends early")]
+    assert groups == [("bad_gain", 3, "gain 'xx'"), ("truncated", 1, "… ends early")]
+    assert _quarantine(iter(rows[::-1])) == _quarantine(iter(rows))
 
 
 def scoring(run_id, state, *, model_id="m", verb="score"):

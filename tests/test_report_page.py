@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pages import LIMITS, event, explanation, records, run, view
 
-from cardioclarity.report.page import MAX_RECORDS, render
+from cardioclarity.report.page import render
 from cardioclarity.report.view import Expectation, Quarantine, RecordRow
 from cardioclarity.report.words import MEND, clock, p_in_words, seconds_in_words, text, value_in_words
 from cardioclarity.vocabulary import EventLabel, Head, Reason, State
@@ -169,20 +169,25 @@ def test_severity_is_said_in_a_word_and_a_shape(reading):
 
 
 def test_a_page_with_more_events_or_records_than_fit_says_where_the_rest_is():
-    many = [dataclasses.replace(records()[-1], record_id=f"{number:032x}") for number in range(MAX_RECORDS + 1)]
+    said = Reading(render(small())).text.replace("\u202f", " ")
 
-    said = Reading(render(small(max_events=1, records=many))).text.replace("\u202f", " ")
-
-    assert "Events, worst first, the first 1 of 8 599" in said
+    assert "Events, worst first, the first 2 of 8 599" in said
     assert "All of them stand in the table events ." in said
-    assert f"Records, flagged first, the first {MAX_RECORDS} of {MAX_RECORDS + 1}" in said
+    assert f"Records, flagged first, the first {len(records())} of 12 414" in said
     assert "All of them stand in the table scores ." in said
-    assert f"{MAX_RECORDS:032x}" not in render(small(records=many))
+
+
+def test_a_page_that_shows_all_events_and_records_speaks_of_no_rest():
+    said = Reading(render(small(n_events=2, counts={State.NORMAL: len(records())}))).text
+
+    assert "the first" not in said
+    assert "All of them stand" not in said
 
 
 def test_a_run_that_found_nothing_says_so_without_calling_it_normal():
     empty = view(
         events=(),
+        n_events=0,
         explanations={},
         event_counts={},
         records=(),

@@ -6,12 +6,12 @@ import deltalake
 import numpy as np
 import pytest
 
-from cardioclarity import parallel
+from cardioclarity import models, parallel
 from cardioclarity.config import ParallelConfig, ScoreConfig
 from cardioclarity.errors import NotFoundError
 from cardioclarity.score import SCORE
-from cardioclarity.storage import open_storage
-from cardioclarity.tables import catalog
+from cardioclarity.storage import Storage, open_storage
+from cardioclarity.tables import catalog, publish, snapshot
 from cardioclarity.vocabulary import Head, Reason, State
 from cardioclarity.work import Quarantined, Receipt, RunState, drive
 
@@ -23,8 +23,6 @@ def unscored(root):
     """A root with records and a model, and no scores yet."""
     for table in ("scores", "events", "beats"):
         shutil.rmtree(root / "tables" / table)
-    from cardioclarity.tables import publish
-
     publish.create_tables(open_storage(str(root)))
     return root
 
@@ -57,6 +55,37 @@ def test_every_record_has_the_four_heads_in_the_four_states(root):
         heads.setdefault(row["record_id"], []).append(row["head"])
     assert all(sorted(of_one) == sorted(Head) for of_one in heads.values())
     assert {row["state"] for row in found} <= set(State)
+
+
+def test_a_unit_names_its_records_and_their_digest_only_when_its_turn_comes(unscored):
+    storage = open_storage(str(unscored))
+    plan = SCORE.plan(ScoreConfig(root=str(unscored)))
+
+    units = list(plan.units)
+
+    segments = catalog.segments(storage)
+    assert [(unit.id, unit.digest, len(unit.inputs)) for unit in units] == [
+        (segment.segment_id, segment.digest, segment.n_records) for segment in segments
+    ]
+    assert plan.expected_units == len(segments)
+    assert units == list(plan.units)
+
+
+def test_what_a_killed_run_left_to_sweep_the_next_one_sweeps(root, monkeypatch):
+    def killed(*_, **__):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(publish, "sweep", killed)
+        with pytest.raises(KeyboardInterrupt):
+            score(root, alarms_per_hour=500.0)
+    storage = open_storage(str(root))
+    model_id = models.champion(storage)
+    assert len(rows(root, "events")) > len(catalog.events(storage, model_id=model_id))
+
+    score(root, alarms_per_hour=500.0)
+
+    assert len(rows(root, "events")) == len(catalog.events(storage, model_id=model_id))
 
 
 def test_another_level_judges_the_stored_evidence_again_and_reads_no_signal(root):
@@ -146,6 +175,81 @@ def test_a_run_that_was_overtaken_ends_superseded_and_doubles_nothing(unscored):
 
     assert summary.state == RunState.SUPERSEDED
     assert {name: rows(unscored, name) for name in before} == before
+
+
+@pytest.mark.parametrize("settings", [{}, {"alarms_per_hour": 500.0}])
+def test_a_plan_reads_no_file_of_scores(root, monkeypatch, settings):
+    fetch, fetched = Storage.fetch, []
+    monkeypatch.setattr(Storage, "fetch", lambda self, key: fetched.append(key) or fetch(self, key))
+
+    plan = SCORE.plan(ScoreConfig(root=str(root), **settings))
+
+    assert plan.is_light
+    assert [key for key in fetched if key.startswith("tables/scores/")] == []
+
+
+def take_out(root, *tables):
+    """As a repair does."""
+    storage = open_storage(str(root))
+    for table in tables:
+        paths = [file.path for file in snapshot.live_files(snapshot.open_table(storage, table))]
+        publish.remove_files(storage, table, paths, run_id=f"repair-{table}")
+
+
+def judge_again_late(root, meanwhile):
+    config = ScoreConfig(root=str(root), alarms_per_hour=500.0)
+    plan = SCORE.plan(config)
+    units = list(plan.units)
+    meanwhile()
+    return SCORE.finish(config, plan, map(SCORE.run, units))
+
+
+def test_evidence_that_another_run_replaced_before_it_was_judged_again_ends_superseded(root, caplog):
+    def scored_anew():
+        take_out(root, "scores", "events", "beats")
+        score(root)
+        before.update({name: rows(root, name) for name in ("scores", "events", "beats")})
+
+    before = {}
+    caplog.set_level("INFO")
+    summary = judge_again_late(root, scored_anew)
+
+    assert "superseded, it has other scores since the plan" in caplog.text, "no signal is scored for nothing"
+    assert summary.state == RunState.SUPERSEDED
+    assert {name: rows(root, name) for name in before} == before
+
+
+def test_where_the_evidence_to_judge_again_is_gone_the_signals_are_scored(root):
+    evidence = rows(root, "beats")
+
+    summary = judge_again_late(root, lambda: take_out(root, "beats"))
+
+    assert (summary.state, summary.quarantined) == (RunState.COMPLETED, 0)
+    assert rows(root, "beats") == evidence
+    assert score(root, alarms_per_hour=500.0).state == RunState.NOTHING_NEW
+
+
+@pytest.mark.parametrize("verb", ["score", "judge again"])
+def test_a_segment_that_leaves_the_catalog_before_its_turn_ends_superseded(unscored, verb):
+    if verb == "judge again":
+        score(unscored)
+    before = {name: rows(unscored, name) for name in ("scores", "events", "beats")}
+
+    summary = judge_again_late(unscored, lambda: take_out(unscored, "records"))
+
+    assert summary.state == RunState.SUPERSEDED
+    assert {name: rows(unscored, name) for name in before} == before
+
+
+def test_records_whose_damaged_scores_cannot_be_judged_again_are_set_aside(root):
+    for file in (root / "tables" / "scores").rglob("*.parquet"):
+        file.write_bytes(file.read_bytes()[::-1])
+
+    summary = score(root, alarms_per_hour=500.0)
+
+    assert (summary.done, summary.already_done) == (0, 0)
+    aside = catalog.quarantine(open_storage(str(root)))
+    assert {row["reason"] for row in aside if row["stage"] == "score"} == {Reason.DAMAGED}
 
 
 def test_a_flat_line_is_never_normal(root):

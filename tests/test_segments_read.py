@@ -169,7 +169,7 @@ def damage_of(root: Storage, ref: SegmentRef) -> str:
         list(read(root, ref.segment_id, digest=ref.digest))
     message = str(caught.value)
     assert message.startswith(f"segment {ref.segment_id}: segments/{ref.segment_id}.")
-    assert "restore it from a copy" in message
+    assert "cardioclarity verify" in message
     assert root.url not in message
     return message
 

@@ -3,12 +3,14 @@
 import shutil
 
 import pytest
+from faults.crash import Operations
 
 from cardioclarity import models
 from cardioclarity.cohort import draw
 from cardioclarity.config import TrainConfig
-from cardioclarity.errors import NotFoundError, UsageError
+from cardioclarity.errors import DamageError, NotFoundError, UsageError
 from cardioclarity.storage import open_storage
+from cardioclarity.storage.folder import Folder
 from cardioclarity.tables import catalog
 from cardioclarity.train import TRAIN
 from cardioclarity.work import drive
@@ -88,6 +90,38 @@ def test_nothing_staged_is_left_behind_where_the_fit_fails(root):
     assert not [path for path in (root / "models").rglob("*") if "staged" in path.name]
 
 
+def test_the_model_is_named_before_what_was_staged_for_it_goes(root):
+    """As long as something is staged, gc frees no model: in between there is no moment in which nothing names it."""
+    with Operations() as done:
+        train(root, champion=True)
+
+    first = min(at for at, name in enumerate(done.names) if name.startswith("delete models/staged-"))
+    assert {"put_new models/champion/00000002.json", "create_write_transaction runs"} <= set(done.names[:first])
+
+
+@pytest.fixture
+def nothing_can_be_deleted(monkeypatch):
+    def refuse(self, key):
+        raise PermissionError(13, "no right to delete", key)
+
+    monkeypatch.setattr(Folder, "delete", refuse)
+
+
+@pytest.mark.usefixtures("nothing_can_be_deleted")
+def test_what_cannot_be_deleted_fails_no_training_and_hides_no_error(root, caplog):
+    config = TrainConfig(root=str(root), detectors=("template",))
+    plan = TRAIN.plan(config)
+
+    def receipts():
+        yield TRAIN.run(plan.units[0])
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        TRAIN.finish(config, plan, receipts())
+    assert train(root).state == "completed"
+    assert "left behind until gc frees them" in caplog.text
+
+
 def test_a_damaged_segment_teaches_nothing_and_is_written_down(root):
     storage = open_storage(str(root))
     shard = min((root / "segments").rglob("c/*/*/*"), key=lambda path: path.stat().st_size)
@@ -102,6 +136,18 @@ def test_a_damaged_segment_teaches_nothing_and_is_written_down(root):
     shard.write_bytes(sound)
     assert train(root).quarantined == 0
     assert not [row for row in catalog.quarantine(storage) if row["stage"] == "train"]
+
+
+def test_where_every_drawn_segment_is_damaged_the_damage_is_said_and_no_model_is_made(root):
+    for shard in (path for path in (root / "segments").rglob("signal/c/**/*") if path.is_file()):
+        shard.write_bytes(shard.read_bytes()[:-1])
+    before = sorted((root / "models").iterdir())
+
+    with pytest.raises(DamageError, match=r"all \d+ drawn records are set aside \(\d+ x damaged\).*its manifest says"):
+        train(root)
+
+    assert sorted((root / "models").iterdir()) == before
+    assert [row for row in catalog.quarantine(open_storage(str(root))) if row["stage"] == "train"]
 
 
 def test_the_hours_bound_what_is_trained_on(root):

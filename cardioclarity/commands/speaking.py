@@ -3,6 +3,7 @@
 import datetime as dt
 import json as json_text
 import logging
+import os
 import re
 import sys
 import time
@@ -84,8 +85,11 @@ def since(started: float) -> float:
 
 
 def say(line: str) -> None:
-    """Print a line for people."""
-    print(line)  # noqa: T201 - the command line speaks to people
+    """Print a line for people; once nobody reads any more, as behind `head`, what is left is said to nobody."""
+    try:
+        print(line)  # noqa: T201 - the command line speaks to people
+    except BrokenPipeError:
+        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115 - for the rest of the process
 
 
 def say_json(content: dict[str, object]) -> None:

@@ -1,29 +1,50 @@
-"""The commands that look after a root: what ran, which model is used."""
+"""The commands that look after a root: what ran, which model is used, whether the store can be trusted."""
 
+import dataclasses
 import datetime as dt
+import os
 import sys
+import time
 
-from cardioclarity.commands.speaking import Output, Root, chosen_root, duration, say_json, say_table
+from cardioclarity.commands.speaking import (
+    Output,
+    Root,
+    chosen_root,
+    duration,
+    say,
+    say_json,
+    say_table,
+    since,
+    speaking,
+)
+from cardioclarity.commands.stores import ROOT_STORAGE, RootStorage
 from cardioclarity.errors import ExitCode
 
 _OUTPUT = Output()
 
 
-def runs(*, root: Root = None, expect_within: str | None = None, output: Output = _OUTPUT) -> int:
-    """List the runs, the newest first.
+def runs(
+    *,
+    root: Root = None,
+    expect_within: str | None = None,
+    root_storage: RootStorage = ROOT_STORAGE,
+    output: Output = _OUTPUT,
+) -> int:
+    """List the runs, the newest first; fail when a night is missing.
 
     Example: cardioclarity runs --root ./results --expect-within 26h
 
     Args:
         root: Folder or URL of the deployment.
         expect_within: Fail when no scoring run has ended within this time, such as 26h or 45m.
+        root_storage: How to reach it.
         output: How the command speaks.
     """
     from cardioclarity.storage import open_storage
     from cardioclarity.tables import catalog
 
     age = None if expect_within is None else duration(expect_within)
-    storage = open_storage(chosen_root(root))
+    storage = open_storage(chosen_root(root), root_storage.options)
     catalog.require_root(storage)
     rows = catalog.runs(storage)
     scored = [row["finished_at"] for row in rows if row["verb"] == "score"]
@@ -39,7 +60,13 @@ def runs(*, root: Root = None, expect_within: str | None = None, output: Output 
     return ExitCode.FAILED if missing else ExitCode.DONE
 
 
-def models(*, root: Root = None, use: str | None = None, output: Output = _OUTPUT) -> int:
+def models(
+    *,
+    root: Root = None,
+    use: str | None = None,
+    root_storage: RootStorage = ROOT_STORAGE,
+    output: Output = _OUTPUT,
+) -> int:
     """List the models, and move the champion forward or back.
 
     Example: cardioclarity models --root ./results --use 4f1c…
@@ -47,6 +74,7 @@ def models(*, root: Root = None, use: str | None = None, output: Output = _OUTPU
     Args:
         root: Folder or URL of the deployment.
         use: Id of the model that the nightly flow shall use from now on.
+        root_storage: How to reach it.
         output: How the command speaks.
     """
     from cardioclarity import models as store
@@ -54,7 +82,7 @@ def models(*, root: Root = None, use: str | None = None, output: Output = _OUTPU
     from cardioclarity.tables import catalog
     from cardioclarity.work import new_run_id
 
-    storage = open_storage(chosen_root(root))
+    storage = open_storage(chosen_root(root), root_storage.options)
     catalog.require_root(storage)
     if use is not None:
         store.load(storage, use)  # a damaged model is never made champion
@@ -66,3 +94,41 @@ def models(*, root: Root = None, use: str | None = None, output: Output = _OUTPU
         columns = ("model_id", "champion", "detectors", "patients", "normal_beats", "seed")
         say_table(columns, [[row[name] for name in columns] for row in rows])
     return ExitCode.DONE
+
+
+def doctor(*, root: Root = None, root_storage: RootStorage = ROOT_STORAGE, output: Output = _OUTPUT) -> int:
+    """Say whether this machine, and the store of a root, can be trusted, by trying them.
+
+    Ends with ok, degraded (it works; read the warnings) or refused (exit 1: do not publish there). Without --root and
+    CARDIOCLARITY_ROOT only the machine is looked at.
+
+    Example: cardioclarity doctor --root s3://bucket/results
+
+    Args:
+        root: Folder or URL of the deployment, which need not exist yet; nothing of the trial stays in it.
+        root_storage: How to reach it.
+        output: How the command speaks.
+    """
+    from cardioclarity.doctor import Health, examine, health
+    from cardioclarity.storage import open_storage
+
+    started = time.perf_counter()
+    url = chosen_root(root) if root is not None or "CARDIOCLARITY_ROOT" in os.environ else None
+    findings = []
+    with speaking(output):
+        for finding in examine(None if url is None else open_storage(url, root_storage.options)):
+            findings.append(finding)
+            if not output.json:
+                say(f"{finding.verdict:8} {finding.what}: {finding.said}")
+    found = health(findings)
+    if output.json:
+        listed = [dataclasses.asdict(finding) for finding in findings]
+        say_json({"verb": "doctor", "root": url, "health": found, "findings": listed, "seconds": since(started)})
+    else:
+        meant = {
+            Health.OK: "all is well",
+            Health.DEGRADED: "it works; read the warnings above",
+            Health.REFUSED: "do not work here before what is refused above is mended",
+        }
+        say(f"doctor: {found}: {meant[found]}")
+    return found.exit_code

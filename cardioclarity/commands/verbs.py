@@ -9,7 +9,8 @@ from typing import Annotated, TypeVar
 from cyclopts import Parameter
 
 from cardioclarity.commands.speaking import Output, Root, chosen_root, say, say_json, since, speaking
-from cardioclarity.config import ConvertConfig, ParallelConfig, ReportConfig, ScoreConfig, StorageOptions, TrainConfig
+from cardioclarity.commands.stores import ARCHIVE_STORAGE, ROOT_STORAGE, ArchiveStorage, RootStorage
+from cardioclarity.config import ConvertConfig, ParallelConfig, ReportConfig, ScoreConfig, TrainConfig
 from cardioclarity.errors import ExitCode
 from cardioclarity.work import Plan, Receipt, U, Verb, complete
 
@@ -39,23 +40,25 @@ def convert(  # noqa: PLR0913 - one argument per flag
     /,
     *,
     root: Root = None,
-    anon: bool = False,
     retry_quarantined: bool = False,
     patients: str | None = None,
     where: Where = _WHERE,
+    root_storage: RootStorage = ROOT_STORAGE,
+    archive_storage: ArchiveStorage = ARCHIVE_STORAGE,
     output: Output = _OUTPUT,
 ) -> int:
-    """Read an archive into the root; only what is new.
+    """Read an archive into segments and the catalog; only what is new.
 
     Example: cardioclarity convert ./ecg --root ./results
 
     Args:
         archive: Folder or URL of the ECG files, such as s3://bucket/prefix.
         root: Folder or URL of the deployment.
-        anon: Read the archive, a public bucket, without credentials.
         retry_quarantined: Try again what was set aside and has not changed since.
         patients: CSV file with the columns source_key and patient, where the archive knows who is who.
         where: Where the work runs.
+        root_storage: How to reach the root.
+        archive_storage: How to reach the archive.
         output: How the command speaks.
     """
     from cardioclarity.convert import CONVERT
@@ -63,7 +66,8 @@ def convert(  # noqa: PLR0913 - one argument per flag
     config = ConvertConfig(
         archive=archive,
         root=chosen_root(root),
-        archive_storage=StorageOptions(anon=anon),
+        archive_storage=archive_storage.options,
+        root_storage=root_storage.options,
         retry_quarantined=retry_quarantined,
         patients=patients,
     )
@@ -80,9 +84,10 @@ def train(  # noqa: PLR0913 - one argument per flag
     minutes_per_record: float = _TRAIN.minutes_per_record,
     max_hours: float = _TRAIN.max_hours,
     where: Where = _WHERE,
+    root_storage: RootStorage = ROOT_STORAGE,
     output: Output = _OUTPUT,
 ) -> int:
-    """Fit and calibrate a model on the normal beats of the root.
+    """Fit and calibrate a model on normal beats; it becomes champion where the root has none.
 
     Example: cardioclarity train --root ./results
 
@@ -95,12 +100,14 @@ def train(  # noqa: PLR0913 - one argument per flag
         minutes_per_record: Of a longer record only its beginning is used.
         max_hours: Train on at most so many hours in all; about 9 MB of memory each.
         where: Where the records are prepared.
+        root_storage: How to reach the root.
         output: How the command speaks.
     """
     from cardioclarity.train import TRAIN
 
     config = TrainConfig(
         root=chosen_root(root),
+        root_storage=root_storage.options,
         detectors=detector,
         seed=seed,
         champion=champion,
@@ -121,9 +128,10 @@ def score(  # noqa: PLR0913 - one argument per flag
     bradycardia_bpm: float = _SCORE.bradycardia_bpm,
     pause_s: float = _SCORE.pause_s,
     where: Where = _WHERE,
+    root_storage: RootStorage = ROOT_STORAGE,
     output: Output = _OUTPUT,
 ) -> int:
-    """Score what the model has not scored yet, and publish.
+    """Score what the model has not scored yet, and publish it whole.
 
     Where only a level or limit changed, stored evidence is judged again and no signal is read.
 
@@ -138,12 +146,14 @@ def score(  # noqa: PLR0913 - one argument per flag
         bradycardia_bpm: A 10-s window whose mean rate is below is bradycardia.
         pause_s: An RR interval of at least this length is a pause.
         where: Where the work runs.
+        root_storage: How to reach the root.
         output: How the command speaks.
     """
     from cardioclarity.score import SCORE
 
     config = ScoreConfig(
         root=chosen_root(root),
+        root_storage=root_storage.options,
         model=model,
         alarms_per_hour=alarms_per_hour,
         rhythm_alarms_per_hour=rhythm_alarms_per_hour,
@@ -160,6 +170,7 @@ def report(
     run: str | None = None,
     output_file: Annotated[str | None, Parameter(name="--output")] = None,
     max_events: int = 50,
+    root_storage: RootStorage = ROOT_STORAGE,
     output: Output = _OUTPUT,
 ) -> int:
     """Write the page of a scoring run: one HTML file that opens offline.
@@ -171,13 +182,20 @@ def report(
         run: Id of the scoring run; the latest without.
         output_file: File to write; below the root without.
         max_events: How many events get a strip.
+        root_storage: How to reach the root.
         output: How the command speaks.
     """
     from cardioclarity.report import report as write_report
 
     started = time.perf_counter()
     with speaking(output):
-        config = ReportConfig(root=chosen_root(root), run=run, output=output_file, max_events=max_events)
+        config = ReportConfig(
+            root=chosen_root(root),
+            root_storage=root_storage.options,
+            run=run,
+            output=output_file,
+            max_events=max_events,
+        )
         result = write_report(config)
     if output.json:
         say_json({"verb": "report", "run_id": result.run_id, "path": result.path, "seconds": since(started)})
@@ -187,7 +205,13 @@ def report(
 
 
 def demo(
-    *, archive: str | None = None, root: str = "./cardioclarity-data/demo", seed: int = 0, output: Output = _OUTPUT
+    *,
+    archive: str | None = None,
+    root: str = "./cardioclarity-data/demo",
+    seed: int = 0,
+    root_storage: RootStorage = ROOT_STORAGE,
+    archive_storage: ArchiveStorage = ARCHIVE_STORAGE,
+    output: Output = _OUTPUT,
 ) -> int:
     """Show the whole road on a synthetic archive, or on your own records.
 
@@ -197,12 +221,21 @@ def demo(
         archive: Folder or URL of your own records; a synthetic archive without.
         root: Folder of the deployment to make.
         seed: Makes another synthetic archive and another model.
+        root_storage: How to reach the root.
+        archive_storage: How to reach the archive.
         output: How the command speaks.
     """
     from cardioclarity.demo import play
 
     with speaking(output):
-        outcome = play(archive=archive, root=root, seed=seed, say=lambda line: None if output.json else say(line))
+        outcome = play(
+            archive=archive,
+            root=root,
+            archive_storage=archive_storage.options,
+            root_storage=root_storage.options,
+            seed=seed,
+            say=lambda line: None if output.json else say(line),
+        )
     if output.json:
         say_json(outcome.as_json())
     return outcome.exit_code

@@ -5,23 +5,23 @@ import logging
 import posixpath
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
 from cardioclarity.config import ReportConfig
 from cardioclarity.errors import DamageError, NotFoundError, UsageError
 from cardioclarity.explain import Explanation, explain
-from cardioclarity.report.page import render
-from cardioclarity.report.view import Expectation, PageView, Quarantine, RecordRow
+from cardioclarity.report import tally
+from cardioclarity.report.page import MAX_RECORDS, render
+from cardioclarity.report.view import Expectation, PageView, Quarantine
 from cardioclarity.storage import Storage, open_storage
 from cardioclarity.tables import catalog
 from cardioclarity.tables.runs import judgement
-from cardioclarity.vocabulary import Head, State
+from cardioclarity.vocabulary import Head
 from cardioclarity.work import RunState
 
 log = logging.getLogger(__name__)
-_ORDER: Final = (State.ANOMALOUS, State.UNREADABLE, State.UNSCORABLE, State.NORMAL)
 Row = Mapping[str, Any]
 
 
@@ -60,7 +60,7 @@ def report(config: ReportConfig) -> ReportResult:
     key = key or f"reports/{run['run_id']}/index.html"
     storage.replace(key, render(view).encode())
     log.info("run %s: page of %d events", run["run_id"], len(view.events))
-    return ReportResult(path=storage.join(key), run_id=run["run_id"], n_events=len(view.events))
+    return ReportResult(path=storage.join(key), run_id=run["run_id"], n_events=view.n_events)
 
 
 def _destination(root: Storage, config: ReportConfig) -> tuple[Storage, str]:
@@ -90,30 +90,28 @@ def _chosen(runs: Sequence[Row], run_id: str | None, root: Storage) -> Row:
 
 
 def _view(root: Storage, runs: Sequence[Row], run: Row, max_events: int) -> PageView:
-    """Gather all that the page says."""
-    model_id = run["model_id"]
-    scores = catalog.scores(root, model_id=model_id)
-    events = catalog.events(root, model_id=model_id)
-    durations = {
-        record.record_id: record.duration_s
-        for record in catalog.records(root, segment_ids={score["segment_id"] for score in scores})
-    }
-    records = sorted(_records(scores, durations), key=lambda row: (_ORDER.index(row.state), -row.n_events))
-    explanations, damage = _explanations(root, events[:max_events], model_id)
+    """Gather all that the page says; of records and events only those that it shows stay in memory."""
+    results = catalog.results(root, model_id=run["model_id"])
+    records = catalog.pinned(root).iter_records(("segment_id", "record_id", "duration_s"))
+    verdicts = tally.verdicts(results.scores(), records, limit=MAX_RECORDS)
+    found = tally.events(results.iter_events())
+    events = results.events(limit=max_events)
+    set_aside = catalog.batches(root, "quarantine", ("reason", "message", "seen_at", "source_key", "record_id"))
+    explanations, damage = _explanations(root, events, run["model_id"])
     settings = judgement(json.loads(_judge(runs, run)["config"]))
     return PageView(
         run=run,
         n_archives=len({json.loads(row["config"])["archive"] for row in runs if row["verb"] == "convert"}),
         warnings=[*_warnings(runs, run), *damage],
-        counts=Counter(row.state for row in records),
-        quarantine=_quarantine(catalog.quarantine(root)),
-        expectations=list(_expectations(scores, durations, settings)),
+        counts=verdicts.counts,
+        quarantine=_quarantine(row for part in set_aside for row in part.to_pylist()),
+        expectations=list(_expectations(verdicts, settings)),
         events=events,
-        max_events=max_events,
+        n_events=results.n_events,
         explanations=explanations,
-        event_counts=_event_counts(events),
-        records=records,
-        unreadable_s=_unreadable_s(events),
+        event_counts=found.counts,
+        records=verdicts.first,
+        unreadable_s=found.unreadable_s,
         limits=settings,
     )
 
@@ -132,51 +130,15 @@ def _warnings(runs: Sequence[Row], run: Row) -> Iterator[str]:
         yield f"Run {newest['run_id']} has scored with the same model since; the results are those of now."
 
 
-def _records(scores: Sequence[Row], durations: Mapping[str, float]) -> Iterator[RecordRow]:
-    """Join the four verdicts of each record."""
-    verdicts: dict[str, list[Row]] = defaultdict(list)
-    for score in scores:
-        verdicts[score["record_id"]].append(score)
-    for record_id, mine in verdicts.items():
-        one = mine[0]
-        yield RecordRow(
-            record_id=record_id,
-            duration_s=durations.get(record_id, 0.0),
-            states={Head(score["head"]): State(score["state"]) for score in mine},
-            heart_rate_bpm=(one["heart_rate_min_bpm"], one["heart_rate_median_bpm"], one["heart_rate_max_bpm"]),
-            n_beats=one["n_beats"],
-            readable=next((score["coverage"] for score in mine if score["head"] == Head.QUALITY), 0.0),
-            n_events=sum(score["n_events"] for score in mine),
-        )
-
-
-def _expectations(
-    scores: Sequence[Row], durations: Mapping[str, float], settings: Mapping[str, float]
-) -> Iterator[Expectation]:
+def _expectations(verdicts: tally.Verdicts, settings: Mapping[str, float]) -> Iterator[Expectation]:
     """Compare what was found with what chance would give on the hours that each head could decide."""
     for head, level in ((Head.BEAT, "alarms_per_hour"), (Head.RHYTHM, "rhythm_alarms_per_hour")):
-        mine = [score for score in scores if score["head"] == head]
         yield Expectation(
             head=head,
             alarms_per_hour=settings[level],
-            hours=sum(score["coverage"] * durations.get(score["record_id"], 0.0) for score in mine) / 3600,
-            found=sum(score["n_events"] for score in mine),
+            hours=verdicts.decided_s[head] / 3600,
+            found=verdicts.n_events[head],
         )
-
-
-def _event_counts(events: Sequence[Row]) -> dict[tuple[str, str], Counter[str]]:
-    counts: dict[tuple[str, str], Counter[str]] = defaultdict(Counter)
-    for event in events:
-        counts[event["kind"], event["label"]][event["severity"]] += 1
-    return counts
-
-
-def _unreadable_s(events: Sequence[Row]) -> dict[str, float]:
-    seconds: dict[str, float] = defaultdict(float)
-    for event in events:
-        if event["kind"] == Head.QUALITY:
-            seconds[event["label"]] += event["end_s"] - event["start_s"]
-    return seconds
 
 
 def _explanations(root: Storage, events: Sequence[Row], model_id: str) -> tuple[dict[str, Explanation], list[str]]:
@@ -196,16 +158,26 @@ def _explanations(root: Storage, events: Sequence[Row], model_id: str) -> tuple[
     return explanations, damage
 
 
-def _quarantine(rows: Sequence[Row]) -> list[Quarantine]:
+def _quarantine(rows: Iterable[Row]) -> list[Quarantine]:
     """Group what was set aside by reason, the most frequent first, with its newest message."""
-    by_reason: dict[str, list[Row]] = defaultdict(list)
+    counts: Counter[str] = Counter()
+    newest: dict[str, Row] = {}
     for row in rows:
-        by_reason[row["reason"]].append(row)
-    groups = [
-        Quarantine(reason=reason, count=len(mine), example=without_names(mine[0]["message"], mine[0]["source_key"]))
-        for reason, mine in by_reason.items()
+        reason = row["reason"]
+        counts[reason] += 1
+        if reason not in newest or _age(row) < _age(newest[reason]):
+            newest[reason] = row
+    return [
+        Quarantine(
+            reason=reason, count=n, example=without_names(newest[reason]["message"], newest[reason]["source_key"])
+        )
+        for reason, n in sorted(counts.items(), key=lambda item: (-item[1], item[0]))
     ]
-    return sorted(groups, key=lambda group: -group.count)
+
+
+def _age(row: Row) -> tuple[float, str, str]:
+    """Order rows of the quarantine: the newest first, of one run by what they are about."""
+    return -row["seen_at"].timestamp(), row["source_key"] or "", row["record_id"] or ""
 
 
 def without_names(message: str, source_key: str | None) -> str:

@@ -130,9 +130,8 @@ def _badge(severity: object) -> str:
 
 
 def _look(view: PageView) -> str:
-    if not view.events:
+    if not view.n_events:
         return '<p class="empty">Nothing was flagged. That does not mean that the ECGs are normal.</p>'
-    total = sum(sum(by.values()) for by in view.event_counts.values())
     severities = (Severity.HIGH, Severity.MEDIUM, Severity.LOW)
     matrix = _table(
         "matrix",
@@ -152,7 +151,7 @@ def _look(view: PageView) -> str:
             "</tbody>",
         ],
     )
-    shown = view.events[: view.max_events]
+    shown, total = view.events, view.n_events
     more = f", the first {len(shown)} of {_number(total)}" if total > len(shown) else ""
     heads = ["Severity", "Event", "Record", "Start", "Duration", "Lead", "Value", "p-value"]
     table = _table(
@@ -208,8 +207,8 @@ def _drawn(explanation: Explanation, view: PageView) -> str:
 def _records(view: PageView) -> str:
     if not view.records:
         return '<p class="empty">No record has been scored by this model.</p>'
-    shown = view.records[:MAX_RECORDS]
-    more = f", the first {len(shown)} of {_number(len(view.records))}" if len(view.records) > len(shown) else ""
+    shown, total = view.records, sum(view.counts.values())
+    more = f", the first {len(shown)} of {_number(total)}" if total > len(shown) else ""
     table = _table(
         "records",
         f"Records, flagged first{more}",

@@ -86,11 +86,11 @@ class PageView:
         counts: Number of scored records per state.
         quarantine: What was set aside, most frequent first.
         expectations: One per head with an alarm level.
-        events: Rows of the table `events`, worst first.
-        max_events: The page shows so many of them.
+        events: The rows of the table `events` that the page shows, worst first.
+        n_events: How many there are, on the page or not.
         explanations: Event id → its signal, for the events that have one.
         event_counts: (kind, label) → severity → number, over all events.
-        records: One per scored record, in the order of the page; it shows the first 200.
+        records: The scored records that the page shows, in its order.
         unreadable_s: Label → seconds of unreadable signal.
         limits: The settings of the scoring run that values are compared with: tachycardia_bpm, bradycardia_bpm, pause_s.
     """
@@ -102,7 +102,7 @@ class PageView:
     quarantine: Sequence[Quarantine]
     expectations: Sequence[Expectation]
     events: Sequence[Mapping[str, Any]]
-    max_events: int
+    n_events: int
     explanations: Mapping[str, Explanation]
     event_counts: Mapping[tuple[str, str], Mapping[str, int]]
     records: Sequence[RecordRow]

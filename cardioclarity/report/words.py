@@ -32,7 +32,7 @@ MEND: Final = {
     Reason.MEMORY: "Try again on a machine with more memory, or split the recording.",
     Reason.MALFORMED: "Export the recording again; its bytes break the rules of its format.",
     Reason.POISONED: "It ended its worker process twice; try it alone with more memory and report it.",
-    Reason.DAMAGED: "Restore the object from a backup, or convert the archive into a new root.",
+    Reason.DAMAGED: "Run cardioclarity verify --read-data --repair, then convert the archive again.",
 }
 """What a person can do about each reason of the quarantine."""
 

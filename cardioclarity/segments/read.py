@@ -18,7 +18,7 @@ from cardioclarity.segments import layout
 from cardioclarity.segments.layout import Manifest, Stored
 from cardioclarity.storage import Storage
 
-_MEND: Final = "restore it from a copy, or convert the archive into a new root"
+_MEND: Final = "find and mend the damage with: cardioclarity verify --root … --read-data"
 
 
 def manifest(root: Storage, segment_id: str, *, digest: str) -> Manifest:
@@ -70,11 +70,11 @@ def read(
     shards = f"{layout.folder_key(segment_id)}/{layout.SIGNAL}/c/"
     _hold(held, root, found, (key for key in found.objects if not key.startswith(shards)))
     group = zarr.open_group(MemoryStore(held, read_only=True), mode="r", zarr_format=3)
-    header = _Header.of(group)
-    signal = _array(group, layout.SIGNAL)
+    header = Header.of(group)
+    signal = array(group, layout.SIGNAL)
     rows_per_shard, rows_per_chunk = (signal.shards or signal.chunks)[0], signal.chunks[0]
     for shard, in_shard in groupby(rows, key=lambda row: row // rows_per_shard):
-        names = _shard_names(signal, shard)
+        names = shard_names(signal, shard)
         _hold(held, root, found, (f"{layout.folder_key(segment_id)}/{name}" for name in names))
         for _, in_chunk in groupby(in_shard, key=lambda row: row // rows_per_chunk):
             yield from header.records(signal, list(in_chunk))
@@ -103,7 +103,7 @@ def open_dataset(root: Storage, segment_id: str) -> xr.Dataset:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Header:
+class Header:
     """All that a segment says of its records beside the signal."""
 
     rate_hz: float
@@ -117,22 +117,24 @@ class _Header:
 
     @classmethod
     def of(cls, group: zarr.Group) -> Self:
-        def texts(name: str) -> tuple[str, ...]:
-            return tuple(map(str, np.asarray(_array(group, name)[...])))
+        """Read it out of an opened segment."""
 
-        n_samples: NDArray[np.int64] = np.asarray(_array(group, "n_samples")[...])
+        def texts(name: str) -> tuple[str, ...]:
+            return tuple(map(str, np.asarray(array(group, name)[...])))
+
+        n_samples: NDArray[np.int64] = np.asarray(array(group, "n_samples")[...])
         annotations, owners = Annotations.none(), np.zeros(0, np.int64)
         owner, sample, symbol, aux = layout.ANNOTATIONS
         if owner in group:
-            owners = np.asarray(_array(group, owner)[...])
-            samples = np.asarray(_array(group, sample)[...])
+            owners = np.asarray(array(group, owner)[...])
+            samples = np.asarray(array(group, sample)[...])
             annotations = Annotations(sample=samples, symbol=texts(symbol), aux=texts(aux))
         return cls(
             rate_hz=float(str(group.attrs["rate_hz"])),
             leads=texts("lead"),
             record_ids=texts("record_id"),
-            gain=np.asarray(_array(group, "gain")[...]),
-            baseline=np.asarray(_array(group, "baseline")[...]),
+            gain=np.asarray(array(group, "gain")[...]),
+            baseline=np.asarray(array(group, "baseline")[...]),
             n_samples=n_samples,
             annotation_starts=np.searchsorted(owners, np.arange(len(n_samples) + 1)),
             annotations=annotations,
@@ -143,7 +145,9 @@ class _Header:
         first, longest = rows[0], int(self.n_samples[rows].max())
         block: Samples = np.asarray(signal[first : rows[-1] + 1, :, :longest])
         for row in rows:
-            yield row, self._record(row, block[row - first, :, : self.n_samples[row]].copy())
+            samples = block[row - first, :, : self.n_samples[row]]
+            # A long record has its block for itself; among short ones a copy lets go of the others.
+            yield row, self._record(row, samples if len(rows) == 1 else samples.copy())
 
     def _record(self, row: int, samples: Samples) -> Record:
         start, stop = self.annotation_starts[row : row + 2]
@@ -163,13 +167,14 @@ class _Header:
         )
 
 
-def _array(group: zarr.Group, name: str) -> zarr.Array[Any]:
-    array = group[name]
-    assert isinstance(array, zarr.Array), name
-    return array
+def array(group: zarr.Group, name: str) -> zarr.Array[Any]:
+    """Take a variable out of an opened segment."""
+    found = group[name]
+    assert isinstance(found, zarr.Array), name
+    return found
 
 
-def _shard_names(signal: zarr.Array[Any], shard: int) -> list[str]:
+def shard_names(signal: zarr.Array[Any], shard: int) -> list[str]:
     """Name the objects that hold one row of shards: only very long records need more than one."""
     along_time = -(-signal.shape[2] // (signal.shards or signal.chunks)[2])
     return [f"{layout.SIGNAL}/{signal.metadata.encode_chunk_key((shard, 0, k))}" for k in range(along_time)]

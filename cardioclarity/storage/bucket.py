@@ -1,194 +1,264 @@
-"""An S3-like bucket as a store, through s3fs: one layer of retries, no cached listings, create-only by one PUT."""
+"""An S3-like bucket as a store: create-only by one PUT, nothing cached, each request sent by `retries.persist`."""
 
 import errno
-import os
-from collections.abc import Iterator, Mapping, Sequence
+import hashlib
+import multiprocessing
+import re
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Final, Self
+from datetime import datetime
+from typing import Final, Protocol, Self, TypeVar
 
 from cardioclarity.config import StorageOptions
+from cardioclarity.errors import UnreadableFileError, shape
+from cardioclarity.storage import credentials, fast
+from cardioclarity.storage.answers import Again, Silence, StoreError
+from cardioclarity.storage.plain import Page, PlainClient
+from cardioclarity.storage.retries import AT_ONCE, persist
+from cardioclarity.vocabulary import Reason
 
-if TYPE_CHECKING:
-    from s3fs import S3FileSystem
+T = TypeVar("T")
 
-_AT_ONCE: Final = 8
-_CREATE_ROUNDS: Final = 5
-"""A create that meets a delete is answered 409: ask again."""
+_MD5: Final = re.compile(r"[0-9a-f]{32}")
+_HAS_MD5: Final[dict[tuple[StorageOptions, str], bool]] = {}
+"""Whether the ETags of a bucket are the MD5s of the bytes: True once one was, False where two equal readings of an object
+told that its ETag is none and no other object's has been one."""
 
-_TROUBLES: Final = {
-    301: "the bucket lies in another region; set AWS_REGION",
-    400: "the store refuses the request; check AWS_REGION and the credentials",
-    403: "the store refuses access (403); check the credentials (AWS_ACCESS_KEY_ID or AWS_PROFILE), their rights on the "
-    "bucket, and this machine's clock; a public bucket needs --anon",
-    404: "no such bucket; make it first, or correct its name",
-}
+_ANSWERED: Final[set[str | None]] = set()
+"""Endpoints that have answered this process, whatever they said; None is AWS itself."""
+
+_NOBODY: Final = {Silence.UNREACHABLE, Silence.TIMEOUT}
+
+
+class Client(Protocol):
+    """One request each, sent once; every failure is a StoreError."""
+
+    def page(self, prefix: str, token: str | None = None, at_most: int = 1000) -> Page:
+        """List a page of keys."""
+
+    def get(self, key: str) -> tuple[bytes, str | None]:
+        """Read an object whole, with its ETag where the answer tells it."""
+
+    def get_range(self, key: str, start: int, stop: int) -> bytes:
+        """Read bytes [start, stop) of an object, fewer where it ends before; not empty."""
+
+    def has_own_key(self, key: str) -> bool:
+        """Tell whether an object is encrypted with a key whose use makes an ETag that is no MD5 (SSE-KMS, SSE-C)."""
+
+    def create(self, key: str, data: bytes) -> None:
+        """Write an object where there is none."""
+
+    def write(self, key: str, data: bytes) -> None:
+        """Write an object, over an older one."""
+
+    def delete(self, key: str) -> None:
+        """Remove an object."""
 
 
 @dataclass(frozen=True, slots=True)
 class Bucket:
-    """The raw operations on an S3-like bucket; they raise OSError, and what botocore and aiohttp raise.
+    """The raw operations on an S3-like bucket; they raise StoreError, and FileNotFoundError where no object is.
 
     Objects are written by one PUT: some stores do not honour create-only at the end of a multipart upload.
 
     Attributes:
-        filesystem: The connection of this process.
+        options: How to reach it.
         bucket: Name of the bucket.
         prefix: What all keys begin with; no slash at its end.
     """
 
-    filesystem: "S3FileSystem"
+    options: StorageOptions
     bucket: str
     prefix: str
 
     @classmethod
-    def open(cls, url: str, options: StorageOptions, environ: Mapping[str, str]) -> Self:
-        """Address ``s3://bucket/prefix`` over the connection that this process has under these settings."""
+    def at(cls, url: str, options: StorageOptions) -> Self:
+        """Address ``s3://bucket/prefix``."""
         bucket, _, prefix = url.removeprefix("s3://").partition("/")
-        settings = tuple(sorted((name, value) for name, value in environ.items() if name.startswith("AWS_")))
-        return cls(_filesystem(os.getpid(), options, settings), bucket, prefix)
+        return cls(options, bucket, prefix)
 
     @staticmethod
     def failures() -> tuple[type[Exception], ...]:
         """Name what the operations raise when the store says no or nothing."""
-        from aiohttp import ClientError as HttpError
-        from botocore.exceptions import BotoCoreError, ClientError  # type: ignore[import-untyped]  # ships no types
-
-        return (OSError, BotoCoreError, ClientError, HttpError)
+        return (OSError,)  # a StoreError is one
 
     @staticmethod
     def trouble(error: BaseException) -> str:
         """Say what went wrong and what to do."""
-        status, kind = _http_status(error), type(error).__name__
-        if status in _TROUBLES:
-            return _TROUBLES[status]
-        if status is not None:
-            return f"the store answers {status} after three tries; run the command again later"
-        if "Credential" in kind or "Token" in kind or "Profile" in kind:
-            return (
-                "no usable credentials; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY or AWS_PROFILE, or give --anon"
-            )
-        return f"the store cannot be reached ({kind}); check the network and AWS_ENDPOINT_URL"
+        if isinstance(error, StoreError):
+            return error.sentence()
+        return f"{getattr(error, 'strerror', None) or type(error).__name__}; run the command again"
 
-    def list(self, prefix: str) -> Iterator[tuple[str, int, str]]:
-        """Yield key, size and ETag of the objects, page by page, in the UTF-8 byte order of the keys."""
-        base = self._key("")
-        page: dict[str, Any] = {"NextContinuationToken": None, "IsTruncated": True}
-        while page["IsTruncated"]:
-            token = page["NextContinuationToken"]
-            more = {"ContinuationToken": token} if token else {}
-            page = self.filesystem.call_s3("list_objects_v2", Bucket=self.bucket, Prefix=base + prefix, **more)
-            for found in page.get("Contents", ()):
-                if not found["Key"].endswith("/"):  # a console's mark of an empty folder
-                    yield found["Key"].removeprefix(base), found["Size"], found["ETag"].strip('"')
+    def list(self, prefix: str) -> Iterator[tuple[str, int, str, datetime]]:
+        """Yield key, size, ETag and time of the objects, page by page, in the UTF-8 byte order of the keys."""
+        base, token = self._key(""), None
+        while True:
+            page = self._page(base + prefix, token)
+            for key, size, etag, modified in page.objects:
+                if not key.endswith("/"):  # a console's mark of an empty folder
+                    yield key.removeprefix(base), size, etag, modified
+            token = page.token
+            if token is None:
+                return
 
     def exists(self) -> bool:
         """Tell whether any object is under the prefix; a bucket itself need not hold one."""
         try:
-            page = self.filesystem.call_s3("list_objects_v2", Bucket=self.bucket, Prefix=self._key(""), MaxKeys=1)
-        except FileNotFoundError:
-            return False
-        return page["KeyCount"] > 0 or not self.prefix
+            page = self._page(self._key(""), at_most=1)
+        except StoreError as error:
+            if error.status == 404:
+                return False
+            raise
+        return bool(page.objects) or not self.prefix
+
+    def make(self) -> None:
+        """Look whether the bucket is there: some stores make one, mistyped or not, for the first object."""
+        self._page(self._key(""), at_most=1)
+
+    def now(self) -> datetime:
+        """Ask the store for its time."""
+        date = self._page(self._key(""), at_most=1).date
+        if date is None:
+            raise StoreError(200, "no Date header")
+        return date
 
     def fetch(self, key: str) -> bytes:
-        """Read one object whole."""
-        # With more than one connection s3fs asks for the size first: a second round trip per object.
-        data: bytes = self.filesystem.cat_file(f"{self.bucket}/{self._key(key)}", max_concurrency=1)
-        return data
+        """Read one object whole, again where the bytes are not those that its ETag names.
+
+        Over plain HTTP a flipped bit is nobody else's business. What reads twice alike is handed out: a digest of ours
+        tells better than an ETag what is wrong with it.
+        """
+        return self._fetch_whole(key, is_checked=False)
+
+    def fetch_checked(self, key: str) -> bytes:
+        """Read one object whole for which there is no digest but its ETag.
+
+        An ETag that is no MD5, as under encryption with keys of a service, is told by two equal readings. Only while no
+        ETag of the bucket has been one, the whole bucket is believed to have none.
+
+        Raises:
+            UnreadableFileError: What the store holds is not what its ETag names, and other ETags of the bucket are MD5s.
+        """
+        return self._fetch_whole(key, is_checked=True)
+
+    def _fetch_whole(self, key: str, *, is_checked: bool) -> bytes:
+        place, read = (self.options, self.bucket), set[str]()
+
+        def get(client: Client) -> bytes:
+            data, etag = client.get(self._key(key))
+            if etag is None or not _MD5.fullmatch(etag):
+                return data
+            md5 = hashlib.md5(data, usedforsecurity=False).hexdigest()
+            if md5 == etag:
+                _HAS_MD5[place] = True
+                return data
+            if md5 not in read and _HAS_MD5.get(place, True):
+                read.add(md5)
+                raise StoreError(None, Silence.GARBLED)
+            if not _HAS_MD5.setdefault(place, False) or not is_checked or client.has_own_key(self._key(key)):
+                return data
+            message = (
+                f"{shape(key)!r} is damaged in the store: its bytes are not those of its ETag; put the file there again"
+            )
+            raise UnreadableFileError.because(Reason.CHECKSUM_MISMATCH, message)
+
+        return self._fetch(get)
+
+    def fetch_range(self, key: str, start: int, stop: int) -> bytes:
+        """Read bytes [start, stop) of one object, fewer where it ends before."""
+        return self._fetch(lambda client: client.get_range(self._key(key), start, stop))
+
+    def _fetch(self, request: Callable[[Client], bytes]) -> bytes:
+        try:
+            return self._ask(request)
+        except StoreError as error:
+            if error.is_absent:
+                raise FileNotFoundError(errno.ENOENT, "no such object") from error
+            raise
 
     def put_all_new(self, objects: Mapping[str, bytes]) -> Sequence[str]:
         """Create objects; returns the keys under which something was there already."""
-        with ThreadPoolExecutor(min(_AT_ONCE, max(len(objects), 1))) as pool:
-            written = pool.map(self._put_new, objects.keys(), objects.values())
-            return [key for key, is_written in zip(objects, written, strict=True) if not is_written]
+        written = _at_once(self._put_new, objects.keys(), objects.values())
+        return [key for key, is_written in zip(objects, written, strict=True) if not is_written]
 
     def _put_new(self, key: str, data: bytes) -> bool:
-        place = {"Bucket": self.bucket, "Key": self._key(key)}
-        for _ in range(_CREATE_ROUNDS):
+        """Create an object; False where something was there before the first try."""
+        unknown = False
+
+        def create(client: Client) -> None:
+            nonlocal unknown
             try:
-                self.filesystem.call_s3("put_object", **place, Body=data, IfNoneMatch="*")
-            except OSError as error:
-                if _http_status(error) == 412:
-                    return False
-                if _http_status(error) != 409:
-                    raise
-            else:
-                return True
-        raise OSError(errno.EAGAIN, "the store answers 409 again and again; run the command again")
+                client.create(self._key(key), data)
+            except StoreError as error:
+                unknown |= error.is_unknown
+                raise
+
+        try:
+            self._ask(create)
+        except StoreError as error:
+            if not error.exists:
+                raise
+            # An answer was lost on the way: what is there may be what an earlier try wrote. Not every loss is seen:
+            # aiohttp by itself sends once more what met a connection that the store had just closed.
+            return unknown and self._holds(key, data)
+        return True
+
+    def _holds(self, key: str, data: bytes) -> bool:
+        try:
+            return self.fetch(key) == data
+        except FileNotFoundError:  # removed meanwhile
+            return False
 
     def replace(self, key: str, data: bytes) -> None:
         """Write an object, over an older one where there is one."""
-        self.filesystem.call_s3("put_object", Bucket=self.bucket, Key=self._key(key), Body=data)
+        self._ask(lambda client: client.write(self._key(key), data))
 
     def delete(self, key: str) -> None:
         """Remove an object; one that is not there is fine."""
-        self.filesystem.call_s3("delete_object", Bucket=self.bucket, Key=self._key(key))
+        self._ask(lambda client: client.delete(self._key(key)))
+
+    def delete_all(self, keys: Sequence[str]) -> None:
+        """Remove objects, each by a request of its own: not every store knows the bulk request."""
+        _at_once(self.delete, keys)
+
+    def _page(self, prefix: str, token: str | None = None, at_most: int = 1000) -> Page:
+        return self._ask(lambda client: client.page(prefix, token, at_most))
 
     def _key(self, key: str) -> str:
         return f"{self.prefix}/{key}" if self.prefix else key
 
+    def _ask(self, request: Callable[[Client], T]) -> T:
+        """Send a request until it is answered, by the client and with the credentials of the moment."""
+        kind = fast.FastClient if fast.is_chosen() else PlainClient
 
-def s3_arguments(options: StorageOptions, environ: Mapping[str, str]) -> dict[str, Any]:
-    """Translate the options for s3fs; credentials are left to the AWS chain.
+        def send() -> T:
+            access = credentials.resolve(self.options)
+            try:
+                answer = request(kind.open(access, self.bucket))
+            except StoreError as error:
+                error.endpoint = credentials.shown(access.endpoint)
+                if error.code not in _NOBODY:
+                    _ANSWERED.add(access.endpoint)
+                elif _is_unproven(access.endpoint):
+                    error.again = Again.BRIEFLY
+                if error.is_expired and credentials.renewed(self.options, access):
+                    error.again = Again.SOON
+                raise
+            _ANSWERED.add(access.endpoint)
+            return answer
 
-    Listings are never cached, since other processes write too; requests are tried three times by botocore; a server of
-    one's own is addressed by path, since it seldom has a name per bucket.
-    """
-    endpoint, region = _endpoint(options, environ), _region(options, environ)
-    config: dict[str, Any] = {
-        "retries": {"mode": "standard", "total_max_attempts": 3},
-        "connect_timeout": 5,
-        "read_timeout": 30,
-    }
-    if endpoint:
-        config["s3"] = {"addressing_style": "path"}
-    return {
-        "anon": options.anon,
-        "endpoint_url": endpoint,
-        "client_kwargs": {"region_name": region} if region else {},
-        "config_kwargs": config,
-        "use_listings_cache": False,
-        "skip_instance_cache": True,
-    }
+        return persist(send)
 
 
-def delta_arguments(options: StorageOptions, environ: Mapping[str, str]) -> dict[str, str]:
-    """Translate the options for deltalake, which reads credentials from the environment by itself."""
-    endpoint, region = _endpoint(options, environ), _region(options, environ)
-    arguments = {"AWS_ENDPOINT_URL": endpoint, "AWS_REGION": region}
-    if endpoint and endpoint.startswith("http://"):
-        arguments["AWS_ALLOW_HTTP"] = "true"
-    if options.anon:
-        arguments["AWS_SKIP_SIGNATURE"] = "true"
-    return {name: value for name, value in arguments.items() if value}
+def _is_unproven(endpoint: str | None) -> bool:
+    """Tell whether the address may be wrong: nothing came from it yet, and no process that started this one knew it."""
+    return endpoint not in _ANSWERED and multiprocessing.parent_process() is None
 
 
-@lru_cache(maxsize=8)
-def _filesystem(
-    process: int,  # noqa: ARG001 - a part of the cache's key
-    options: StorageOptions,
-    environ: tuple[tuple[str, str], ...],
-) -> "S3FileSystem":
-    """Make the connection of one process: its loop thread does not survive a fork, and settings may change in between."""
-    from s3fs import S3FileSystem
-
-    filesystem = S3FileSystem(**s3_arguments(options, dict(environ)))
-    filesystem.retries = 2  # s3fs's own loop, around botocore's: one more try for a body that broke off
-    return filesystem
-
-
-def _endpoint(options: StorageOptions, environ: Mapping[str, str]) -> str | None:
-    return options.endpoint_url or environ.get("AWS_ENDPOINT_URL_S3") or environ.get("AWS_ENDPOINT_URL") or None
-
-
-def _region(options: StorageOptions, environ: Mapping[str, str]) -> str | None:
-    """Choose the region; botocore reads only AWS_DEFAULT_REGION, and a server of one's own takes any."""
-    known = options.region or environ.get("AWS_REGION") or environ.get("AWS_DEFAULT_REGION")
-    return known or ("us-east-1" if _endpoint(options, environ) else None)
-
-
-def _http_status(error: BaseException) -> int | None:
-    response = getattr(error.__cause__, "response", None) or getattr(error, "response", None) or {}
-    status: int | None = response.get("ResponseMetadata", {}).get("HTTPStatusCode")
-    return status
+def _at_once(call: Callable[..., T], *arguments: Collection[object]) -> Sequence[T]:
+    size = min(AT_ONCE, len(arguments[0]))
+    if size <= 1:
+        return list(map(call, *arguments))
+    with ThreadPoolExecutor(size) as pool:
+        return list(pool.map(call, *arguments))

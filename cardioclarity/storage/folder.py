@@ -4,10 +4,12 @@ import errno
 import os
 import secrets
 import stat
+import tempfile
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
@@ -52,15 +54,17 @@ class Folder:
         known = _TROUBLES.get(number) if number is not None else None
         return known or f"{getattr(error, 'strerror', None) or type(error).__name__}; check the folder and run again"
 
-    def list(self, prefix: str) -> Iterator[tuple[str, int, str]]:
-        """Yield key, size and time of modification in ns of the files, in the UTF-8 byte order of the keys."""
+    def list(self, prefix: str) -> Iterator[tuple[str, int, str, datetime]]:
+        """Yield key, size, version and time of change of the files, in the UTF-8 byte order of the keys."""
         folder = prefix.rpartition("/")[0]
         start = f"{self.path}/{folder}" if folder else self.path
         real, top = os.path.realpath(start), os.path.realpath(self.path)
         if not folder or (_is_inside(real, top) and Path(start).is_dir()):
             yield from self._walk(start, f"{folder}/" if folder else "", prefix, (top, real))
 
-    def _walk(self, path: str, key: str, prefix: str, chain: tuple[str, ...]) -> Iterator[tuple[str, int, str]]:
+    def _walk(
+        self, path: str, key: str, prefix: str, chain: tuple[str, ...]
+    ) -> Iterator[tuple[str, int, str, datetime]]:
         """Yield the files of a folder in key order; `chain` holds the real paths from the top down to it."""
         try:
             with os.scandir(path) as scanned:
@@ -81,11 +85,33 @@ class Folder:
                 except OSError:  # removed meanwhile, or a link to nowhere
                     continue
                 if stat.S_ISREG(found.st_mode):
-                    yield name, found.st_size, str(found.st_mtime_ns)
+                    yield name, found.st_size, str(found.st_mtime_ns), _time(found)
+
+    def leftovers(self) -> Iterator[tuple[str, int, str, datetime]]:
+        """Yield, as `list` does but in any order, what killed writers left under temporary names, which it hides."""
+        for folder, _, names in os.walk(self.path, onerror=_raise_unless_gone):
+            for name in names:
+                path = f"{folder}/{name}"
+                if not name.startswith(_TEMPORARY):
+                    continue
+                with suppress(FileNotFoundError):  # its writer is alive
+                    found = os.lstat(path)
+                    if stat.S_ISREG(found.st_mode):
+                        yield path.removeprefix(f"{self.path}/"), found.st_size, str(found.st_mtime_ns), _time(found)
 
     def make(self) -> None:
         """Make the folder, durably, where it is missing."""
         _make_durable(Path(self.path))
+
+    def now(self) -> datetime:
+        """Ask the file system for its time, which a server may keep by another clock; ours where nothing is written."""
+        try:
+            with tempfile.TemporaryFile(dir=self.path, prefix=_TEMPORARY) as fresh:
+                fresh.write(b"0")
+                fresh.flush()
+                return _time(os.fstat(fresh.fileno()))
+        except OSError:
+            return datetime.now(UTC)
 
     def exists(self) -> bool:
         """Tell whether the folder is there."""
@@ -115,6 +141,8 @@ class Folder:
                 try:
                     os.link(temporary, target)  # the one call that gives a whole file a name only where it is free
                 except FileExistsError:
+                    if target.is_dir():
+                        raise IsADirectoryError(errno.EISDIR, "a folder has this name") from None
                     there.append(key)
         self._sync_folders(targets)
         return there
@@ -152,6 +180,25 @@ class Folder:
             Path(self.path, key).unlink(missing_ok=True)
         except NotADirectoryError:
             return
+
+    def delete_all(self, keys: Sequence[str]) -> None:
+        """Remove files; those that are not there are fine."""
+        for key in keys:
+            self.delete(key)
+
+    def forget(self, folder: str) -> None:
+        """Remove an empty folder; one that is not empty, or not there, is fine."""
+        with suppress(OSError):
+            Path(self.path, folder).rmdir()
+
+
+def _raise_unless_gone(error: OSError) -> None:
+    if not isinstance(error, FileNotFoundError):
+        raise error
+
+
+def _time(found: os.stat_result) -> datetime:
+    return datetime.fromtimestamp(found.st_mtime, UTC)
 
 
 def _is_inside(real: str, top: str) -> bool:

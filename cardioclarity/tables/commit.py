@@ -6,6 +6,7 @@ import random
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Final
 
 import deltalake
@@ -14,6 +15,8 @@ from deltalake.transaction import AddAction, RemoveAction
 
 from cardioclarity.errors import StorageError
 from cardioclarity.storage import Storage
+from cardioclarity.storage.hearsay import is_refused
+from cardioclarity.storage.retries import deadline_s
 from cardioclarity.tables import snapshot
 from cardioclarity.tables.schemas import DESCRIPTIONS, PARTITIONS, SCHEMA_VERSION, SCHEMAS
 from cardioclarity.tables.snapshot import LiveFile
@@ -22,7 +25,15 @@ from cardioclarity.tables.staging import Staged
 log = logging.getLogger(__name__)
 
 _ROUNDS: Final = 30
+_DISK_ROUNDS: Final = 3
 _PAUSE_S: Final = 0.05
+_HISTORY: Final = 8
+"""Commits that are searched first for a run's own."""
+_CONFIGURATION: Final = {
+    snapshot.VERSION_PROPERTY: str(SCHEMA_VERSION),
+    "delta.checkpointInterval": "10",  # opening a table reads a checkpoint and at most ten commits
+    "delta.enableExpiredLogCleanup": "false",  # it trusts the writer's clock; `gc` clears the log by the store's
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,35 +52,41 @@ class Change:
 
 
 def create(root: Storage, table: str) -> None:
-    """Make an empty table where there is none; any number of processes may try at once.
+    """Make an empty table where there is none, and see that it opens; any number of processes may try at once.
 
     Raises:
         StorageError: It could not be made.
     """
-    url, options = root.join(f"tables/{table}"), root.delta_options()
     last: Exception | None = None
+    started = time.monotonic()
     for attempt in range(_ROUNDS):
         if snapshot.exists(root, table):
+            snapshot.open_any(root, table)
             return
+        if last is not None and _is_over(started):
+            break
         try:
             DeltaTable.create(
-                url,
+                root.join(f"tables/{table}"),
                 SCHEMAS[table],
                 partition_by=list(PARTITIONS[table]),
                 name=table,
                 description=DESCRIPTIONS[table],
-                configuration={snapshot.VERSION_PROPERTY: str(SCHEMA_VERSION)},
-                storage_options=options,
+                configuration=_CONFIGURATION,
+                storage_options=root.delta_options(),
                 commit_properties=CommitProperties(max_commit_retries=0),
-                raise_if_key_not_exists=False,  # the property is our own
+                raise_if_key_not_exists=False,  # the first property is our own
             )
         except snapshot.FAILURES as error:  # another process was faster, or nobody knows: look again
             log.debug("%s: round %d: %s", table, attempt, error)
             last = error
-            _back_off(attempt)
+            if not _back_off(root, error, attempt):
+                break
         else:
             return
-    raise StorageError(f"{root.name}: cannot make the table {table}: {snapshot.why(root, last)}; run the command again")
+    raise StorageError(
+        f"{root.name}: cannot make the table {table} ({snapshot.why(root, last)}); run the command again"
+    )
 
 
 def commit(
@@ -78,7 +95,8 @@ def commit(
     """Commit exactly once, whatever becomes of the acknowledgement.
 
     A conflict and an unknown outcome take the same road: open the table afresh, look whether our own mark is in it, and
-    otherwise decide anew on what is there now. Nothing is ever concluded from the text of an error.
+    otherwise decide anew on what is there now. Nothing is ever concluded from the text of an error. The deadline counts
+    from the last time that the table was seen to get on: who loses to others, however long a round takes, goes on.
 
     Args:
         root: The deployment.
@@ -94,19 +112,30 @@ def commit(
         StorageError: The outcome stays unknown.
     """
     last: Exception | None = None
-    for attempt in range(_ROUNDS):
+    started, seen = time.monotonic(), -1
+    for attempt in range(_ROUNDS + 1):
+        written = False
         try:
-            opened = snapshot.open_table(root, table)
+            opened = snapshot.open_table(root, table, patient=False)  # the next round is the retry
             if once and opened.transaction_version(f"run:{run_id}") is not None:
                 return True
+            if -1 < seen < opened.version():
+                started = time.monotonic()
+            elif last is not None and _is_over(started):
+                break
+            seen = opened.version()
             decided = change(opened)
             if decided is None:
                 return False
+            if attempt == _ROUNDS:  # that was a last look, for the mark or for nothing left to do
+                break
+            written = True
             _write(opened, table, decided, run_id=run_id, once=once)
         except (*snapshot.FAILURES, StorageError) as error:
             log.debug("%s, run %s, round %d: %s", table, run_id, attempt, error)
             last = error
-            _back_off(attempt)
+            if not _back_off(root, error, attempt) or (not written and _is_over(started)):
+                break
         else:
             return True
     raise StorageError(
@@ -123,10 +152,14 @@ def notes_of(root: Storage, table: str, *, run_id: str) -> dict[str, Any]:
     """
     with snapshot.telling(root, table, "read the history of"):
         opened = snapshot.open_table(root, table)
-        for entry in opened.history():
-            if entry.get("cardioclarity_run_id") == run_id:
-                found: dict[str, Any] = json.loads(entry["cardioclarity_notes"])
-                return found
+        n_read, n_wanted = 0, _HISTORY
+        while n_read < n_wanted:  # each entry is a request, and the commit is mostly among the last
+            history = snapshot.patiently(root, partial(opened.history, n_wanted))
+            for entry in history[n_read:]:
+                if entry.get("cardioclarity_run_id") == run_id:
+                    found: dict[str, Any] = json.loads(entry["cardioclarity_notes"])
+                    return found
+            n_read, n_wanted = len(history), (n_wanted * 8 if len(history) == n_wanted else 0)
     raise StorageError(f"{root.name}: the log of tables/{table}/ no longer holds the commit of run {run_id}")
 
 
@@ -167,5 +200,16 @@ def _write(opened: DeltaTable, table: str, change: Change, *, run_id: str, once:
     )
 
 
-def _back_off(attempt: int) -> None:
+def _is_over(started: float) -> bool:
+    return time.monotonic() - started >= deadline_s()
+
+
+def _back_off(root: Storage, error: Exception, attempt: int) -> bool:
+    """Pause before the next round; False where another one makes no sense."""
+    is_network = bool(root.delta_options())
+    if is_network and is_refused(str(error.__cause__ if isinstance(error, StorageError) else error)):
+        return False
+    if isinstance(error, OSError) and not is_network and attempt == _DISK_ROUNDS:
+        return False  # a full disk does not change its mind as a network does
     time.sleep(_PAUSE_S * 2 ** min(attempt, 4) * random.random())  # noqa: S311 - spreads writers, keeps no secret
+    return True

@@ -1,7 +1,6 @@
 """Rows become a Parquet file below a table's folder that nobody sees until a commit names it."""
 
 import hashlib
-import json
 import re
 from collections.abc import Mapping, Sequence, Sized
 from dataclasses import dataclass
@@ -9,11 +8,10 @@ from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from numpy.typing import NDArray
 
 from cardioclarity.storage import Storage
+from cardioclarity.tables.digests import row_digest
 from cardioclarity.tables.schemas import IDENTIFYING, PARTITIONS, file_schema
 
 Columns = Mapping[str, Any]
@@ -22,8 +20,7 @@ Columns = Mapping[str, Any]
 _PLAIN: Final = re.compile(r"[A-Za-z0-9_.-]+")
 """What may stand in a path of the log, which would have to be escaped otherwise."""
 
-_LANES: Final = (0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F)
-_NULL: Final = 0xA5A5_5A5A_0F0F_F0F0
+_NAME: Final = re.compile(r".+-[^-]+-([0-9a-f]{64})\.parquet")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,14 +99,13 @@ def stage_rows(
     assert all(_PLAIN.fullmatch(part) for part in (run_id, unit, *partition.values())), (run_id, unit, partition)
     data = _parquet(rows)
     sha256 = hashlib.sha256(data).hexdigest()
-    folder = "".join(f"{name}={value}/" for name, value in ordered)
     staged = Staged(
         table=table,
-        path=f"{folder}{run_id}-{unit}-{sha256}.parquet",
+        path=f"{folder_of(table, partition)}{run_id}-{unit}-{sha256}.parquet",
         size=len(data),
         sha256=sha256,
         n_rows=rows.num_rows,
-        row_digest=f"{_digest(rows, ordered):032x}",
+        row_digest=f"{row_digest(rows, ordered):032x}",
         partition=ordered,
     )
     root.put_new(staged.key, data)
@@ -119,6 +115,17 @@ def stage_rows(
 def run_of(path: str) -> str:
     """Read off a file's name which run staged it; neither a unit's part nor a digest has a hyphen."""
     return path.rsplit("/", 1)[-1].rsplit("-", 2)[0]
+
+
+def sha256_of(path: str) -> str | None:
+    """Read off a file's name the digest of its bytes; None where it has none, so that it was not staged here."""
+    found = _NAME.fullmatch(path.rsplit("/", 1)[-1])
+    return found and found[1]
+
+
+def folder_of(table: str, partition: Mapping[str, str | None]) -> str:
+    """Give the folder below the table's own in which the files of a partition lie; it ends in a slash or is empty."""
+    return "".join(f"{name}={partition[name]}/" for name in PARTITIONS[table])
 
 
 def arrow_table(table: str, columns: Columns) -> pa.Table:
@@ -159,57 +166,3 @@ def _parquet(rows: pa.Table) -> bytes:
     )
     data: bytes = sink.getvalue().to_pybytes()
     return data
-
-
-def _digest(rows: pa.Table, partition: tuple[tuple[str, str], ...]) -> int:
-    """Sum a 128-bit hash per row, mod 2^128, so that neither order nor division into files matters.
-
-    Each column becomes 64-bit words: the bits of a number, a BLAKE2 digest per distinct text. Two lanes mix the words of
-    a row, column by column, with the SplitMix64 finaliser. Left out is what names the run or its time.
-    """
-    n_rows = rows.num_rows
-    lanes = [np.full(n_rows, _words_of(json.dumps(partition))[lane], np.uint64) for lane in (0, 1)]
-    for name in rows.schema.names:
-        if name in {"run_id", "evidence_run_id"} or name.endswith("_at"):
-            continue
-        words = _column_words(rows[name].combine_chunks())
-        salt = _words_of(name)
-        for lane, factor in enumerate(_LANES):
-            lanes[lane] = _mix(lanes[lane] * np.uint64(factor) + _mix(words[lane] ^ np.uint64(salt[lane])))
-    high, low = (_exact_sum(lane) for lane in lanes)
-    return ((high << 64) + low) % 2**128
-
-
-def _column_words(column: pa.Array) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
-    """Turn one column into two 64-bit words per row."""
-    if pa.types.is_list(column.type):
-        column = pa.array([None if words is None else json.dumps(words) for words in column.to_pylist()], pa.string())
-    if pa.types.is_string(column.type):
-        encoded = column.dictionary_encode()
-        words = np.array([_words_of(text) for text in encoded.dictionary.to_pylist()] or [(0, 0)], np.uint64)
-        index = encoded.indices.fill_null(0).to_numpy()
-        first, second = words[index, 0], words[index, 1]
-    else:
-        kind, zero = (pa.float64(), 0.0) if pa.types.is_floating(column.type) else (pa.int64(), 0)
-        numbers = column.cast(kind).fill_null(zero).to_numpy(zero_copy_only=False)
-        first = second = (numbers + numbers.dtype.type(0)).view(np.uint64)  # + 0 makes -0.0 and 0.0 one value
-    if column.null_count:
-        null = pc.is_null(column).to_numpy(zero_copy_only=False)
-        first, second = (np.where(null, np.uint64(_NULL), lane) for lane in (first, second))
-    return first, second
-
-
-def _words_of(text: str) -> tuple[int, int]:
-    digest = hashlib.blake2b(text.encode(), digest_size=16).digest()
-    return int.from_bytes(digest[:8], "little"), int.from_bytes(digest[8:], "little")
-
-
-def _mix(words: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    """Spread every bit over the word: the finaliser of SplitMix64 (Steele, Lea, Flood 2014)."""
-    words = (words ^ (words >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    words = (words ^ (words >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return words ^ (words >> np.uint64(31))
-
-
-def _exact_sum(words: NDArray[np.uint64]) -> int:
-    return (int((words >> np.uint64(32)).sum()) << 32) + int((words & np.uint64(0xFFFFFFFF)).sum())
