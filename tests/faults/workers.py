@@ -84,7 +84,7 @@ def two_workers() -> Iterator[ParallelConfig]:
     with (
         dask.config.set({"distributed.scheduler.allowed-failures": 1}),
         LocalCluster(
-            n_workers=2, threads_per_worker=1, host="127.0.0.1", dashboard_address="127.0.0.1:0", silence_logs=50
+            n_workers=2, threads_per_worker=1, host="127.0.0.1", dashboard_address="127.0.0.1:0", silence_logs=False
         ) as cluster,
     ):
         yield ParallelConfig(scheduler=cluster.scheduler_address)
