@@ -32,7 +32,7 @@ lint: $(VENV)/.test          ## Format, lint, types, import contract
 	$(BIN)/lint-imports
 
 test: lint                   ## What must hold before a commit
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses=4 --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 4 --dist loadfile
 
 bench: $(VENV)/.test         ## Ratios against peers, side by side in one run
 	$(BIN)/python -m bench

@@ -44,6 +44,9 @@ _LEVEL_VARIABLE: Final = "DASK_LOGGING__CARDIOCLARITY"
 _CONFIG: Final = {
     "distributed.scheduler.allowed-failures": 1,  # with 0 a unit that only waited on a dead worker is blamed
     "distributed.scheduler.worker-saturation": 1.0,
+    "distributed.scheduler.no-workers-timeout": "5 minutes",  # else units wait for ever where none comes back
+    # After 15 s Dask gives up the place of a worker that died, and closes the one that is taking it.
+    "distributed.deploy.lost-worker-timeout": "365 days",
     # Receipts are tiny, so spilling would hide a leak and pausing would stall the run; a decoder is a child process.
     "distributed.worker.memory.target": False,
     "distributed.worker.memory.spill": False,
@@ -174,11 +177,18 @@ def _alone(client: Any, run: Callable[[Any], Receipt[Any]], unit: Any) -> Receip
 
 def _result(future: Any) -> Receipt[Any]:  # noqa: ANN401 - distributed has no types
     """Wait for a receipt, and let go of the future even where it failed: its traceback would keep it alive."""
+    from distributed.scheduler import NoWorkerError
+
     try:
         receipt: Receipt[Any] = future.result()
     except concurrent.futures.CancelledError as error:
         raise StorageError(
             "the connection to the Dask scheduler was lost; nothing was published, run the same command again"
+        ) from error
+    except NoWorkerError as error:
+        raise StorageError(
+            "no Dask worker has been running for minutes; nothing was published: see why they end (often memory is short),"
+            " and run the same command again"
         ) from error
     finally:
         future.release()

@@ -11,6 +11,7 @@ from typing import Any
 
 import dask
 
+from cardioclarity import parallel
 from cardioclarity.config import ParallelConfig
 from cardioclarity.convert import CONVERT
 from cardioclarity.parallel import mapper
@@ -82,9 +83,9 @@ def two_workers() -> Iterator[ParallelConfig]:
     from distributed import LocalCluster
 
     with (
-        dask.config.set({"distributed.scheduler.allowed-failures": 1}),
+        dask.config.set(parallel._CONFIG),
         LocalCluster(
-            n_workers=2, threads_per_worker=1, host="127.0.0.1", dashboard_address="127.0.0.1:0", silence_logs=False
+            n_workers=2, threads_per_worker=1, host="127.0.0.1", dashboard_address="127.0.0.1:0", silence_logs=50
         ) as cluster,
     ):
         yield ParallelConfig(scheduler=cluster.scheduler_address)
