@@ -4,16 +4,18 @@ import errno
 import hashlib
 import multiprocessing
 import re
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import chain
 from typing import Final, Protocol, Self, TypeVar
 
 from cardioclarity.config import StorageOptions
 from cardioclarity.errors import UnreadableFileError, shape
 from cardioclarity.storage import credentials, fast
 from cardioclarity.storage.answers import Again, Silence, StoreError
+from cardioclarity.storage.ordering import ordered
 from cardioclarity.storage.plain import Page, PlainClient
 from cardioclarity.storage.retries import AT_ONCE, persist
 from cardioclarity.vocabulary import Reason
@@ -91,16 +93,28 @@ class Bucket:
         return f"{getattr(error, 'strerror', None) or type(error).__name__}; run the command again"
 
     def list(self, prefix: str) -> Iterator[tuple[str, int, str, datetime]]:
-        """Yield key, size, ETag and time of the objects, page by page, in the UTF-8 byte order of the keys."""
-        base, token = self._key(""), None
-        while True:
-            page = self._page(base + prefix, token)
-            for key, size, etag, modified in page.objects:
-                if not key.endswith("/"):  # a console's mark of an empty folder
-                    yield key.removeprefix(base), size, etag, modified
+        """Yield key, size, ETag and time of the objects, in the UTF-8 byte order of the keys.
+
+        S3 lists in this order. SeaweedFS lists a folder's objects before a sibling whose name goes on with a character
+        below the slash (`a/b`, `a.hea`), so what takes more than one page is sorted in a temporary file.
+        """
+        first = self._page(self._key("") + prefix)
+        if first.token is None:
+            yield from sorted(self._named(first.objects))
+        else:
+            yield from ordered(chain(self._named(first.objects), self._further(prefix, first.token)))
+
+    def _further(self, prefix: str, token: str | None) -> Iterator[tuple[str, int, str, datetime]]:
+        while token is not None:
+            page = self._page(self._key("") + prefix, token)
+            yield from self._named(page.objects)
             token = page.token
-            if token is None:
-                return
+
+    def _named(self, objects: Iterable[tuple[str, int, str, datetime]]) -> Iterator[tuple[str, int, str, datetime]]:
+        base = self._key("")
+        for key, size, etag, modified in objects:
+            if not key.endswith("/"):  # a console's mark of an empty folder
+                yield key.removeprefix(base), size, etag, modified
 
     def exists(self) -> bool:
         """Tell whether any object is under the prefix; a bucket itself need not hold one."""
