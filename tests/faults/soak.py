@@ -12,13 +12,14 @@ import logging
 import os
 import random
 import re
+import signal
 import subprocess
 import sys
 import tempfile
 import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -48,6 +49,7 @@ _ROW = re.compile(r"\| ([^|]+) \| ([^|]+) \| (\d+) \| (\d+) \| (\d+) to (\d+) \|
 _COLUMNS = "| what | server | count | bad | seeds | last | version |\n|---|---|---|---|---|---|---|"
 _FOUND = "## Found"
 CEPH_STARTS = 3
+LONGEST_S = 900
 _HEAD = """\
 # Soak
 
@@ -226,7 +228,8 @@ def soak(trials: Sequence[Trial], page: Page, *, seconds: float) -> int:
         trial, started = trials[number], time.monotonic()
         seed, n, wrong = page.next_seed(trial.what, trial.server), 0, None
         try:
-            n = trial.run(seed)
+            with no_longer_than(LONGEST_S):
+                n = trial.run(seed)
         except Exception as error:  # noqa: BLE001 - whatever it is, it is what the soak is for
             traceback.print_exc()
             wrong, bad, n = " ".join(f"{type(error).__name__}: {error}".split())[:600], bad + 1, 1
@@ -234,6 +237,22 @@ def soak(trials: Sequence[Trial], page: Page, *, seconds: float) -> int:
         page.add(trial.what, trial.server, seed, int(n), wrong)
         tell(page.counts[trial.what, trial.server].line())
     return bad
+
+
+@contextmanager
+def no_longer_than(seconds: int) -> Iterator[None]:
+    """Raise TimeoutError where the block hangs; only in the main thread."""
+
+    def over(signum: int, frame: object) -> None:
+        raise TimeoutError(f"not done after {seconds} s")
+
+    before = signal.signal(signal.SIGALRM, over)
+    signal.alarm(seconds)
+    try:
+        yield
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
 
 
 def start_ceph(stack: ExitStack, scratch: Path) -> Server | None:

@@ -1,5 +1,7 @@
 """The soak goes on where it stopped, and never loses what it has found."""
 
+import time
+
 import pytest
 
 from faults.soak import Page, Trial, soak
@@ -62,3 +64,10 @@ def test_nothing_is_tried_when_the_time_is_over(page):
 
     assert soak([trial(seeds)], Page.read(page), seconds=0) == 0
     assert seeds == []
+
+
+def test_a_trial_that_hangs_is_found_wrong(page, monkeypatch):
+    monkeypatch.setattr("faults.soak.LONGEST_S", 1)
+
+    assert soak([Trial("fault", "folder", lambda seed: time.sleep(60) or 0)], Page.read(page), seconds=0.5) == 1
+    assert "TimeoutError: not done after 1 s" in Page.read(page).found[0]
