@@ -137,7 +137,7 @@ def plan_listing(config: ConvertConfig, listing: Iterable[Listed]) -> Plan[Conve
     if first is None:
         raise NotFoundError(f"archive {archive.name} holds no ECG record of a known format ({census}); formats: WFDB")
     ledger = Ledger()
-    ledger.name(patients.read(config.patients) if config.patients else ())
+    ledger.name(patients.read(config.patients, config.archive_storage) if config.patients else ())
     publish.create_tables(root)
     rows = catalog.known_sources(root, archive.url)
     ledger.know(Known(row.key, row.version, row.reason is not None) for row in rows)
@@ -324,7 +324,8 @@ def finish(config: ConvertConfig, plan: Plan[ConvertUnit], receipts: Iterator[Re
         quarantined=set_aside,
         already_done=plan.already_done,
     )
-    runs.log_run(root, config, plan, summary, staged=[*records, *sources, *quarantine])
+    spelled = replace(config, archive=archive.url)  # one archive has many spellings, and is one archive in `runs`
+    runs.log_run(root, spelled, plan, summary, staged=[*records, *sources, *quarantine])
     return summary
 
 

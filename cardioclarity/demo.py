@@ -14,10 +14,11 @@ from cardioclarity.config import ConvertConfig, ParallelConfig, ReportConfig, Sc
 from cardioclarity.convert import CONVERT
 from cardioclarity.errors import ExitCode
 from cardioclarity.events import Evidence
+from cardioclarity.evidence import stored_evidence
 from cardioclarity.metrics import auroc
 from cardioclarity.record import Annotations
 from cardioclarity.report import report
-from cardioclarity.score import SCORE, stored_evidence
+from cardioclarity.score import SCORE
 from cardioclarity.storage import Storage, open_storage
 from cardioclarity.synthetic import ArchiveTruth, Episode, RecordTruth, write_archive
 from cardioclarity.tables import catalog
@@ -247,8 +248,9 @@ def _evidence(root: Storage, model_id: str) -> Iterator[Evidence]:
     current = catalog.current_scores(root, model_id)
     for segment in catalog.segments(root):
         run_id = current[segment.segment_id].evidence_run_id
-        found = stored_evidence(root, segment.segment_id, digest=segment.digest, model_id=model_id, run_id=run_id)
-        yield from (evidence for _, evidence in found)
+        stored = stored_evidence(root, segment.segment_id, model_id=model_id, run_id=run_id)
+        records = catalog.records(root, segment_ids=[segment.segment_id])
+        yield from (evidence for _, evidence in stored.of_records(root, records, digest=segment.digest))
 
 
 def _beats(scored: Sequence[_Scored]) -> tuple[NDArray[np.float64], NDArray[np.bool_], int]:

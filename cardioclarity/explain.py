@@ -12,12 +12,13 @@ from cardioclarity import models
 from cardioclarity.ensemble import Model
 from cardioclarity.errors import NotFoundError
 from cardioclarity.events import Evidence
+from cardioclarity.evidence import stored_evidence
 from cardioclarity.examples import Examples, Recipe, prepare
 from cardioclarity.filtering import band_pass
 from cardioclarity.record import Annotations, Record
 from cardioclarity.segments.read import read
 from cardioclarity.storage import Storage
-from cardioclarity.tables import catalog, rows
+from cardioclarity.tables import catalog
 from cardioclarity.tables.runs import judgement
 from cardioclarity.vocabulary import Head
 
@@ -116,13 +117,12 @@ def _of_segment(
     scores = catalog.current_scores(root, model_id).get(segment_id)
     if scores is None:
         raise NotFoundError(f"{root.name}: model {model_id} has no scores of segment {segment_id} any more; run again")
-    columns = catalog.evidence(root, model_id=model_id, segment_id=segment_id, run_id=scores.evidence_run_id)
+    stored = stored_evidence(root, segment_id, model_id=model_id, run_id=scores.evidence_run_id)
     level = model.levels(**judged_by.get(scores.run_id, judgement({}))).beat_p
     only = {event["record_id"] for event in events}
     digest = next(record.segment_digest for record in known.values())
     for index, record in read(root, segment_id, digest=digest, only=only):
-        mine = columns["record_index"] == index
-        evidence = rows.evidence(known[record.record_id], {name: values[mine] for name, values in columns.items()})
+        evidence = stored.of_record(index, known[record.record_id])
         yield from _of_record(
             record, [event for event in events if event["record_id"] == record.record_id], model, evidence, level
         )

@@ -59,12 +59,14 @@ class Freed:
             they have been out for the grace period.
         left: What stays until the next run, since one run frees at most `allowed` objects.
         allowed: That many; None where there was no limit.
+        refusal: Of a dry run, why the same without it is refused; empty where it is not.
     """
 
     classes: Mapping[str, Amount]
     withdrawn: Amount
     left: Amount
     allowed: int | None
+    refusal: str = ""
 
     @property
     def total(self) -> Amount:
@@ -89,8 +91,9 @@ def collect(config: GcConfig) -> Freed:
     """
     root = open_storage(config.root, config.root_storage)
     catalog.require_root(root)
-    if not (config.force or config.dry_run):
-        _require_patience(root, config.older_than)
+    refusal = "" if config.force else _impatience(root, config.older_than)
+    if refusal and not config.dry_run:
+        raise UsageError(refusal)
     needs = Needs(root, root.now() - config.older_than)
     unpublished = upkeep.unpublished(needs)
     withdrawn = [file for gone in unpublished for file in (*gone.events, *gone.beats)]
@@ -107,19 +110,21 @@ def collect(config: GcConfig) -> Freed:
         withdrawn=Amount(len(withdrawn), sum(file.size for file in withdrawn)),
         left=left,
         allowed=allowance.limit,
+        refusal=refusal,
     )
 
 
-def _require_patience(root: Storage, older_than: dt.timedelta) -> None:
-    """Refuse a grace period that a run of this root may outlast."""
+def _impatience(root: Storage, older_than: dt.timedelta) -> str:
+    """Say why a grace period is refused, which a run of this root may outlast; empty where none may."""
     longest = max((run["finished_at"] - run["started_at"] for run in catalog.runs(root)), default=dt.timedelta())
     least = max(SHORTEST, 2 * longest)
-    if older_than < least:
-        raise UsageError(
-            f"--older-than {_hours(older_than)}: give at least {_hours(least)} (a day, and twice the longest run of this"
-            " root), since a shorter time would count what a running command has staged as left behind; with --force it is"
-            " taken, when no other command is running"
-        )
+    if older_than >= least:
+        return ""
+    return (
+        f"--older-than {_hours(older_than)}: give at least {_hours(least)} (a day, and twice the longest run of this"
+        " root), since a shorter time would count what a running command has staged as left behind; with --force it is"
+        " taken, when no other command is running"
+    )
 
 
 def _hours(length: dt.timedelta) -> str:
@@ -181,7 +186,7 @@ def _delete(needs: Needs, kind: str, batch: Sequence[Waste]) -> Sequence[Waste]:
         gone = [waste for waste in batch if not is_needed(waste.name)]
         if said is not None:
             freeing.require_valid(root, said)
-        # In a request of its own: a store may take the objects of one request in any order.
+        # Before the others: the requests of one call run side by side, in any order.
         root.delete_all(waste.objects[0].key for waste in gone)
         root.delete_all(listed.key for waste in gone for listed in waste.objects[1:])
     if gone:

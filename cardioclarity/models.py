@@ -16,7 +16,7 @@ from cardioclarity.card import INTENDED_USE, card
 from cardioclarity.detectors.protocol import Arrays
 from cardioclarity.ensemble import Model
 from cardioclarity.errors import CardioClarityError, ConflictError, DamageError, NotFoundError
-from cardioclarity.storage import Storage
+from cardioclarity.storage import Listed, Storage
 
 log = logging.getLogger(__name__)
 
@@ -26,7 +26,7 @@ MODEL_JSON: Final = "model.json"
 """The description of a model, written last: the id is the beginning of its sha256, and it names the other files."""
 
 _WEIGHTS, _CARD = "weights.safetensors", "CARD.md"
-_MODEL_ID: Final = re.compile(r"models/([0-9a-f]{32})/model\.json")
+_MODEL: Final = re.compile(r"models/([0-9a-f]{32})/.+")
 _CHAMPION: Final = re.compile(r"models/champion/(\d{8})\.json")
 _CROWN_ROUNDS: Final = 20
 _LISTED: Final = ("detectors", "records", "patients", "normal_beats", "seed")
@@ -151,7 +151,7 @@ def crown(root: Storage, model_id: str, *, chosen_by: str, run_id: str) -> int:
         for number, entry in _crowned(root):
             if (entry["model_id"], entry.get("run_id")) == (model_id, run_id):
                 return number
-        number = max(_numbers(root), default=0) + 1
+        number = max(champion_files(root), default=0) + 1
         entry = {
             "number": number,
             "model_id": model_id,
@@ -171,7 +171,25 @@ def crown(root: Storage, model_id: str, *, chosen_by: str, run_id: str) -> int:
 def history(root: Storage) -> dict[int, str | None]:
     """Give the champion's history: number → model; None where the entry cannot be read."""
     readable = {number: str(entry["model_id"]) for number, entry in _crowned(root)}
-    return {number: readable.get(number) for number in _numbers(root)}
+    return {number: readable.get(number) for number in champion_files(root)}
+
+
+def champion_files(root: Storage) -> dict[int, Listed]:
+    """List the files of the champion's history by number, whatever they hold."""
+    numbered = ((champion_number(listed.key), listed) for listed in root.list("models/champion/"))
+    return {number: listed for number, listed in numbered if number is not None}
+
+
+def champion_number(key: str) -> int | None:
+    """Read off a key which entry of the champion's history it is; None for another object."""
+    found = _CHAMPION.fullmatch(key)
+    return int(found[1]) if found else None
+
+
+def model_of(key: str) -> str | None:
+    """Name the model that an object belongs to, by its key alone; None for an object of somebody else's."""
+    found = _MODEL.fullmatch(key)
+    return found[1] if found else None
 
 
 def list_models(root: Storage) -> list[dict[str, Any]]:
@@ -232,19 +250,13 @@ def _checked(root: Storage, model_id: str, name: str, digest: str) -> bytes:
 
 
 def _known(root: Storage) -> list[str]:
-    return [found[1] for listed in root.list("models/") if (found := _MODEL_ID.fullmatch(listed.key))]
-
-
-def _numbers(root: Storage) -> Iterator[int]:
-    """Numbers in the champion's history, whatever their files hold."""
-    for listed in root.list("models/champion/"):
-        if found := _CHAMPION.fullmatch(listed.key):
-            yield int(found[1])
+    named = ((model_of(listed.key), listed.key) for listed in root.list("models/"))
+    return [model_id for model_id, key in named if model_id and key == _key(model_id, MODEL_JSON)]
 
 
 def _crowned(root: Storage) -> Iterator[tuple[int, dict[str, Any]]]:
     """Give the entries of the champion's history that can be read, oldest first."""
-    for number in _numbers(root):
+    for number in champion_files(root):
         try:
             entry = champion_entry(root.fetch(_champion_key(number)), number)
         except FileNotFoundError:

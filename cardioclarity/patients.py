@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterator
 from typing import Final
 
+from cardioclarity.config import StorageOptions
 from cardioclarity.errors import NotFoundError, UsageError
 from cardioclarity.readers import deidentify
 from cardioclarity.storage import open_storage
@@ -17,11 +18,12 @@ PATIENT_KEY_VARIABLE: Final = "CARDIOCLARITY_PATIENT_KEY"
 """Environment variable that holds the secret of the pseudonyms."""
 
 
-def read(file: str) -> Iterator[tuple[str, str]]:
+def read(file: str, options: StorageOptions = StorageOptions()) -> Iterator[tuple[str, str]]:  # noqa: B008 - frozen
     """Read a CSV file with the columns `source_key` and `patient`: its text whole, its lines one by one.
 
     Args:
         file: Path or URL.
+        options: How to reach its store.
 
     Yields:
         Key of a record's header in the archive, and the pseudonym of its patient, empty where the line names none.
@@ -35,7 +37,7 @@ def read(file: str) -> Iterator[tuple[str, str]]:
     """
     folder, slash, name = file.rpartition("/")
     try:
-        text = open_storage(folder + slash or ".").fetch_checked(name or ".").decode("utf-8-sig")
+        text = open_storage(folder + slash or ".", options).fetch_checked(name or ".").decode("utf-8-sig")
     except (FileNotFoundError, AssertionError):
         raise NotFoundError(f"patients file {file} does not exist") from None
     except UnicodeDecodeError:

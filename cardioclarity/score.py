@@ -5,18 +5,15 @@ import json
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any
-
-from numpy.typing import NDArray
 
 from cardioclarity import models
 from cardioclarity.config import ScoreConfig, StorageOptions
 from cardioclarity.ensemble import Model
 from cardioclarity.errors import DamageError, NotFoundError
 from cardioclarity.events import Evidence, Levels
+from cardioclarity.evidence import EvidenceError, StoredEvidence, evidence_behind
 from cardioclarity.examples import prepare
 from cardioclarity.judgement import decide
-from cardioclarity.segments.read import manifest
 from cardioclarity.segments.read import read as read_segment
 from cardioclarity.storage import Storage, open_storage
 from cardioclarity.tables import catalog, deliveries, publish, rows, runs
@@ -25,9 +22,6 @@ from cardioclarity.vocabulary import Head, Stage
 from cardioclarity.work import Plan, Receipt, RunState, Summary, Verb, new_run_id
 
 log = logging.getLogger(__name__)
-
-_Columns = dict[str, NDArray[Any]]
-"""Evidence as it stands in the table `beats`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -168,10 +162,11 @@ def run(unit: ScoreUnit) -> Receipt[Scored]:
     if not catalogued.keys() >= set(unit.record_ids):
         return _superseded(unit, "records have left the catalog")
     known = {record_id: catalogued[record_id] for record_id in unit.record_ids}
-    stored: tuple[str, _Columns] | None = None
+    stored: StoredEvidence | None = None
     try:
-        stored = _stored(root, unit)
-    except _EvidenceError as error:
+        if unit.rejudged is not None:
+            stored = evidence_behind(root, unit.rejudged, model_id=unit.model_id)
+    except EvidenceError as error:
         return _set_aside(unit, error)
     except (DamageError, NotFoundError) as error:
         if _run_of(catalog.score_files(root, unit.model_id).get(unit.id)) != unit.replaces:
@@ -183,7 +178,7 @@ def run(unit: ScoreUnit) -> Receipt[Scored]:
         model = models.load(root, unit.model_id)  # not below: that it may be damaged is no fault of the segment
         evidence_run_id, evidence = unit.run_id, _score(root, unit, model)
     else:
-        evidence_run_id, evidence = stored[0], _rebuilt(root, unit.id, unit.digest, known, stored[1])
+        evidence_run_id, evidence = stored.run_id, stored.of_records(root, known.values(), digest=unit.digest)
     try:
         judged = [rows.Judged(index, found, *decide(found, unit.levels)) for index, found in evidence]
     except DamageError as error:
@@ -193,10 +188,6 @@ def run(unit: ScoreUnit) -> Receipt[Scored]:
     scored = _stage(root, unit, judged, known, evidence_run_id)
     log.info("unit %s: %d records, %d events", unit.id, len(judged), sum(scored.n_events.values()))
     return Receipt(unit_id=unit.id, done=len(judged), output=scored)
-
-
-class _EvidenceError(DamageError):
-    """The stored evidence of one segment is damaged: it alone is set aside."""
 
 
 def _superseded(unit: ScoreUnit, why: str) -> Receipt[Scored]:
@@ -214,49 +205,9 @@ def _run_of(scores: catalog.LiveFile | None) -> str | None:
     return None if scores is None else scores.run_id
 
 
-def _stored(root: Storage, unit: ScoreUnit) -> tuple[str, _Columns] | None:
-    """Read the evidence that is judged again, and the run that stored it; None where the signals are scored."""
-    if unit.rejudged is None:
-        return None
-    run_id = catalog.evidence_run(root, unit.rejudged)
-    try:
-        return run_id, catalog.evidence(root, model_id=unit.model_id, segment_id=unit.id, run_id=run_id)
-    except DamageError as error:
-        raise _EvidenceError(str(error)) from error
-
-
 def _score(root: Storage, unit: ScoreUnit, model: Model) -> Iterator[tuple[int, Evidence]]:
     for index, record in read_segment(root, unit.id, digest=unit.digest, only=unit.record_ids):
         yield index, model.evidence(prepare(record, model.recipe))
-
-
-def stored_evidence(
-    root: Storage, segment_id: str, *, digest: str, model_id: str, run_id: str
-) -> Iterator[tuple[int, Evidence]]:
-    """Rebuild the evidence of a segment from the table `beats`; no signal is read.
-
-    Args:
-        root: The root.
-        segment_id: The segment.
-        digest: Its manifest's digest.
-        model_id: The model that gave the evidence.
-        run_id: The run that stored it.
-
-    Yields:
-        Row in the segment and evidence of each catalogued record.
-    """
-    columns = catalog.evidence(root, model_id=model_id, segment_id=segment_id, run_id=run_id)
-    known = {record.record_id: record for record in catalog.records(root, segment_ids=[segment_id])}
-    yield from _rebuilt(root, segment_id, digest, known, columns)
-
-
-def _rebuilt(
-    root: Storage, segment_id: str, digest: str, known: Mapping[str, catalog.CatalogRecord], columns: _Columns
-) -> Iterator[tuple[int, Evidence]]:
-    for index, record_id in enumerate(manifest(root, segment_id, digest=digest).record_ids):
-        if record_id in known:
-            mine = columns["record_index"] == index
-            yield index, rows.evidence(known[record_id], {name: values[mine] for name, values in columns.items()})
 
 
 def _stage(

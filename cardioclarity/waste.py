@@ -2,17 +2,16 @@
 
 import datetime as dt
 import logging
-import re
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import chain, groupby
 from typing import Final, NamedTuple
 
 from cardioclarity import models
-from cardioclarity.segments import freeing
+from cardioclarity.segments import freeing, layout
 from cardioclarity.storage import Listed, Storage
 from cardioclarity.tables import catalog, lineage, upkeep
-from cardioclarity.tables.schemas import PARTITIONS, SCHEMAS
+from cardioclarity.tables.schemas import SCHEMAS
 from cardioclarity.tables.upkeep import Needs
 
 log = logging.getLogger(__name__)
@@ -34,9 +33,6 @@ KEPT: Final = lineage.KEPT
 """So many champions and files of lineage stay, however old."""
 
 _RESULTS: Final = ("scores", "events", "beats")
-_MODEL: Final = re.compile(r"models/([0-9a-f]{32})/.+")
-_CHAMPION: Final = re.compile(r"models/champion/(\d{8})\.json")
-_SEGMENT: Final = re.compile(r"segments/([0-9a-f]{32})(?:\.json|\.zarr/.+)")
 
 
 class Amount(NamedTuple):
@@ -92,8 +88,8 @@ def find(needs: Needs) -> Iterator[Waste]:
         for listed in listing:
             if listed.modified <= before:
                 yield Waste(kind=kind, name=listed.key, objects=(listed,))
-    yield from _whole(needs, "models", _MODEL)
-    yield from _whole(needs, "segments", _SEGMENT)
+    yield from _whole(needs, "models", models.model_of)
+    yield from _whole(needs, "segments", layout.segment_of)
 
 
 def needed(needs: Needs, kind: str, names: Collection[str] = ()) -> Callable[[str], bool]:
@@ -127,7 +123,7 @@ def _models_needed(needs: Needs) -> Callable[[str], bool]:
 
 
 def _files(needs: Needs) -> Iterator[Listed]:
-    for table in PARTITIONS:
+    for table in SCHEMAS:
         # What is needed is asked before the listing: a file that is staged after it is young.
         named = needs.files(table)
         yield from (listed for listed in upkeep.staged(needs.root, table) if listed.key not in named)
@@ -136,7 +132,7 @@ def _files(needs: Needs) -> Iterator[Listed]:
 def _log(root: Storage, before: dt.datetime) -> Iterator[Listed]:
     vouched = lineage.vouched(root).objects
     end = min(before, root.now() - upkeep.LOG_RETENTION)
-    for table in PARTITIONS:
+    for table in SCHEMAS:
         yield from upkeep.old_log(root, table, end, vouched)
 
 
@@ -151,22 +147,20 @@ def _lineage(root: Storage) -> Iterator[Listed]:
 
 def _champions(root: Storage, before: dt.datetime) -> Iterator[Listed]:
     kept = _kept_champions(root, before)
-    for listed in root.list("models/champion/"):
-        if (found := _CHAMPION.fullmatch(listed.key)) and int(found[1]) not in kept:
-            yield listed
+    yield from (listed for number, listed in models.champion_files(root).items() if number not in kept)
 
 
 def _kept_champions(root: Storage, before: dt.datetime) -> set[int]:
     """Number the entries that stay: the last ones, and the young ones."""
-    listed = {int(m[1]): found for found in root.list("models/champion/") if (m := _CHAMPION.fullmatch(found.key))}
+    listed = models.champion_files(root)
     return set(sorted(listed)[-KEPT:]) | {number for number, found in listed.items() if found.modified > before}
 
 
-def _whole(needs: Needs, kind: str, pattern: re.Pattern[str]) -> Iterator[Waste]:
+def _whole(needs: Needs, kind: str, owner: Callable[[str], str | None]) -> Iterator[Waste]:
     """Find folders that nothing names and of which no object is young: a run that is at it may have found the others there."""
     is_needed = needed(needs, kind)
-    named = ((found[1], listed) for listed in needs.root.list(f"{kind}/") if (found := pattern.fullmatch(listed.key)))
-    for name, group in groupby(named, key=lambda pair: pair[0]):
+    owned = ((whose, listed) for listed in needs.root.list(f"{kind}/") if (whose := owner(listed.key)))
+    for name, group in groupby(owned, key=lambda pair: pair[0]):
         described = {f"models/{name}/{models.MODEL_JSON}", f"segments/{name}.json"}
         objects = tuple(sorted((listed for _, listed in group), key=lambda listed: listed.key not in described))
         if not is_needed(name) and all(listed.modified <= needs.before for listed in objects):

@@ -8,10 +8,13 @@ from pathlib import Path
 
 import pytest
 import roots
+from faults.road import Road, fast_folder, write_archive
 from hypothesis import settings
 from servers import BUCKET, Server
 from servers import ceph as cephs
 from servers import seaweed as seaweedfs
+
+from cardioclarity.storage import open_storage
 
 # The same examples on every machine, and no deadline: a busy machine is no defect.
 settings.register_profile("repeatable", derandomize=True, deadline=None, print_blob=True)
@@ -38,6 +41,30 @@ def scored(tmp_path_factory) -> Path:
 def root(scored, tmp_path) -> Path:
     """A copy of it, of one's own."""
     return shutil.copytree(scored, tmp_path / "root")
+
+
+@pytest.fixture(scope="session")
+def fast() -> Iterator[Path]:
+    """A folder in memory, emptied at the end."""
+    with fast_folder() as folder:
+        yield folder
+
+
+@pytest.fixture
+def scratch(fast) -> Iterator[Path]:
+    """A folder in memory, of one's own."""
+    folder = fast / uuid.uuid4().hex
+    folder.mkdir()
+    yield folder
+    shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="session")
+def used_road(fast) -> Road:
+    """A root that was converted, trained, scored and judged again; for reading only."""
+    write_archive(open_storage(str(fast / "used-archive")))
+    road = Road(archive=str(fast / "used-archive"), root=str(fast / "used"))
+    return road.go(("convert", "train", "score", "judge_again"))
 
 
 @pytest.fixture(scope="session")

@@ -1,6 +1,6 @@
 """Evidence written down by hand, and any evidence at all: what the tests of judgement and tables share."""
 
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import numpy as np
 from hypothesis import strategies as st
@@ -98,3 +98,15 @@ def any_evidence(draw: st.DrawFn) -> Evidence:
         rhythm_score=-np.log(rhythm_p),
         rhythm_p=rhythm_p,
     )
+
+
+def assert_same(stored: Evidence, fresh: Evidence) -> None:
+    """Compare what was stored with what was: a member that was absent comes back as NaN."""
+    for item in fields(Evidence):
+        mine, theirs = getattr(stored, item.name), getattr(fresh, item.name)
+        if not item.name.endswith("members"):
+            np.testing.assert_array_equal(mine, theirs)
+            continue
+        for name, scores in mine.items():
+            absent = np.full(len(scores), np.nan, np.float32)
+            np.testing.assert_array_equal(scores, theirs.get(name, absent))

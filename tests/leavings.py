@@ -1,15 +1,20 @@
-"""A root that was used, what killed runs leave in it, and time that passes over it."""
+"""A root that was used, what killed runs leave in it, time that passes over it, and gc as a test calls it."""
 
+import datetime as dt
 import os
 import re
 from pathlib import Path
+from typing import Any
 
 import table_rows
 from faults import state
 from faults.road import Road, copy
 
+from cardioclarity.garbage import Freed, GcConfig, collect
 from cardioclarity.storage import Storage, open_storage
-from cardioclarity.tables import lineage
+from cardioclarity.tables import lineage, snapshot
+from cardioclarity.tables.schemas import SCHEMAS
+from cardioclarity.waste import Amount
 
 DAY_S = 86_400.0
 MODEL = "0" * 32
@@ -63,3 +68,22 @@ def check(root: Storage) -> state.Seen:
 def used(road: Road, folder: Path) -> Storage:
     """Copy the root of a road."""
     return open_storage(str(copy(road.root, folder / "root")))
+
+
+def replaced(root: Storage) -> set[str]:
+    """Files of tables that a snapshot named once."""
+    live = {file.key for table in SCHEMAS for file in snapshot.live_files(snapshot.open_table(root, table))}
+    return {key for key in sizes(root) if key.endswith(".parquet") and key.startswith("tables/")} - live
+
+
+def gc(root: Storage, **settings: Any) -> Freed:
+    return collect(GcConfig(root=root.url, **settings))
+
+
+def at_once(root: Storage, **settings: Any) -> Freed:
+    return gc(root, older_than=dt.timedelta(0), force=True, **settings)
+
+
+def of_classes(freed: Freed) -> dict[str, Amount]:
+    """The classes of which something was freed."""
+    return {kind: amount for kind, amount in freed.classes.items() if amount.objects}

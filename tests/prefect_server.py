@@ -17,6 +17,7 @@ import httpx
 
 BIN = Path(sys.executable).parent
 START_S = 240
+BUSY_S = 60
 POOL = "cardioclarity"
 
 
@@ -84,7 +85,11 @@ class Server:
         return self.api.post(path, json=body).raise_for_status().json()
 
     def change(self, path: str, **body: object) -> None:
-        self.api.patch(path, json=body).raise_for_status()
+        """Change something; the server says 503, and a client tries again, while another one writes to its SQLite file."""
+        deadline = time.monotonic() + BUSY_S
+        while (answer := self.api.patch(path, json=body)).status_code == 503 and time.monotonic() < deadline:
+            time.sleep(1)
+        answer.raise_for_status()
 
     def runs(self, deployment_id: str) -> list[dict[str, Any]]:
         """The runs of a deployment that are due, the latest first."""

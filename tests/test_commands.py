@@ -311,3 +311,22 @@ def test_a_damaged_model_is_never_made_champion(root):
 
     assert ended.returncode == 1
     assert "Traceback" not in ended.stderr
+
+
+def test_models_shows_the_state_of_each_one_that_is_damaged_too(root):
+    first = last_json(cardioclarity("models", "--root", root, "--json"))["champion"]
+    other = last_json(cardioclarity("train", "--root", root, "--detector", "template", "--json"))["model_id"]
+    weights = root / "models" / first / "weights.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1])
+    (root / "models" / other / "model.json").unlink()
+
+    rows = {row["model_id"]: row for row in last_json(cardioclarity("models", "--root", root, "--json"))["models"]}
+    shown = cardioclarity("models", "--root", root).stdout
+
+    assert {model_id: row["state"] for model_id, row in rows.items()} == {
+        first: "weights.safetensors digest",
+        other: "model.json missing",
+    }
+    assert all(row["damaged"] for row in rows.values())
+    assert "weights.safetensors digest" in shown
+    assert "model.json missing" in shown

@@ -65,6 +65,21 @@ def test_what_stays_is_said_with_its_reason(used, capsys, monkeypatch):
     assert "--force" in out
 
 
+def test_a_dry_run_with_a_time_that_is_refused_without_force_says_so(used, capsys):
+    gc(root=used.url, dry_run=True, older_than="1h")
+    lines = capsys.readouterr().out.splitlines()
+    gc(root=used.url, dry_run=True, older_than="1h", output=Output(json=True))
+    short = as_json(capsys)
+    gc(root=used.url, dry_run=True, older_than="1h", force=True, output=Output(json=True))
+    forced = as_json(capsys)
+
+    with pytest.raises(UsageError) as refused:
+        gc(root=used.url, older_than="1h")
+    assert lines[-1] == f"without --dry-run this is refused: {refused.value}"
+    assert "with --force it is taken" in lines[-1]
+    assert (short["needs_force"], forced["needs_force"]) == (True, False)
+
+
 def test_an_age_that_is_none_is_refused_before_anything_is_read():
     with pytest.raises(UsageError, match="give a number and m, h or d"):
         gc(root="s3://nowhere", older_than="soon")

@@ -1,6 +1,7 @@
 """Only what is new is converted, bit for bit; what cannot be read is set aside by name; nothing is lost silently."""
 
 import gc
+import json
 import tracemalloc
 from itertools import chain
 from typing import NamedTuple
@@ -11,7 +12,7 @@ import pytest
 import wfdb
 import xarray as xr
 
-from cardioclarity.config import ConvertConfig
+from cardioclarity.config import ConvertConfig, StorageOptions
 from cardioclarity.convert import CONVERT, UNIT_BYTES, UNIT_RECORDS, _slices, plan_listing
 from cardioclarity.errors import NotFoundError, StorageError, UsageError
 from cardioclarity.patients import PATIENT_KEY_VARIABLE
@@ -59,6 +60,18 @@ def test_a_second_run_has_nothing_to_do(archive, root):
     assert (first.state, first.done) == (RunState.COMPLETED, 1)
     assert (second.state, second.done, second.already_done) == (RunState.NOTHING_NEW, 0, 1)
     assert [row["state"] for row in catalog.runs(open_storage(str(root)))] == ["nothing_new", "completed"]
+
+
+def test_every_spelling_of_an_archive_is_one_archive(archive, root, monkeypatch):
+    monkeypatch.chdir(archive.parent)
+    convert(archive, root)
+
+    for spelling in ("archive", "archive/", "./archive", f"file://{archive}", f"/{archive}", f"{archive}/../archive/"):
+        again = convert(spelling, root)
+        assert (again.state, again.already_done) == (RunState.NOTHING_NEW, 1)
+
+    assert {row["archive"] for row in table(root, "sources")} == {str(archive)}
+    assert {json.loads(row["config"])["archive"] for row in table(root, "runs")} == {str(archive)}
 
 
 def test_a_record_delivered_twice_and_renamed_is_one_record(archive, root):
@@ -347,6 +360,15 @@ def test_a_patients_file_that_names_no_new_record_is_said(archive, root, tmp_pat
 
     assert "none of the 1 patients in the file belongs to a new record" in caplog.text
     assert "DOE" not in caplog.text
+
+
+def test_a_patients_file_is_reached_by_the_options_of_the_archive(archive, root, monkeypatch):
+    monkeypatch.setenv(PATIENT_KEY_VARIABLE, "secret of the test")
+    monkeypatch.setenv("CARDIOCLARITY_RETRY_S", "0")
+    options = StorageOptions(endpoint_url="http://127.0.0.1:9", anon=True)
+
+    with pytest.raises(StorageError, match=r"the store at http://127\.0\.0\.1:9 cannot be reached"):
+        convert(archive, root, patients="s3://bucket/patients.csv", archive_storage=options)
 
 
 def test_the_sources_of_a_unit_that_killed_its_worker_are_set_aside_and_not_tried_every_night(archive, root):

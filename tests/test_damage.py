@@ -140,3 +140,15 @@ def test_the_command_repairs_scores_again_and_ends_with_four(folder):
     assert [damage["key"] for damage in told["damaged"]] == [key]
     assert any("scored again" in what for what in told["repaired"])
     assert verify(VerifyConfig(root=str(folder / "root"), read_data=True)).damaged == ()
+
+
+@pytest.mark.parametrize("how", ["flip", "missing"])
+def test_events_that_were_damaged_when_new_ones_replaced_them_are_said(folder, caplog, how):
+    key = one(folder, "tables/events/model")
+    Harm(folder / "root", key, how)
+
+    judge_anew(folder)
+
+    (said,) = [record.getMessage() for record in caplog.records if "damaged" in record.getMessage()]
+    assert key in said
+    assert verify(VerifyConfig(root=str(folder / "root"), read_data=True)).damaged == ()

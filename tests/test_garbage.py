@@ -3,78 +3,34 @@
 import datetime as dt
 import hashlib
 import json
-import os
 import shutil
 from pathlib import Path
 
-import leavings
 import pytest
 import table_rows
 from faults.crash import Crash, How, Operations
-from faults.road import Road, fast_folder, write_archive
-from leavings import check, leave_all, pass_time, sizes
+from leavings import at_once, check, gc, leave_all, of_classes, pass_time, replaced, sizes, used
 
 from cardioclarity import garbage, models
 from cardioclarity.config import VerifyConfig
 from cardioclarity.errors import NotFoundError, StorageError, UsageError
-from cardioclarity.garbage import ALWAYS_ALLOWED, GcConfig, collect
+from cardioclarity.garbage import ALWAYS_ALLOWED
 from cardioclarity.storage import open_storage
 from cardioclarity.tables import publish, snapshot
-from cardioclarity.tables.schemas import SCHEMAS
 from cardioclarity.verify import verify
 from cardioclarity.waste import KINDS, Amount
 
 NOTHING = dict.fromkeys(KINDS, Amount())
 
 
-@pytest.fixture(scope="module")
-def fast():
-    with fast_folder() as folder:
-        yield folder
-
-
-@pytest.fixture(scope="module")
-def road(fast):
-    """A root that was converted, trained, scored and judged again."""
-    write_archive(open_storage(str(fast / "archive")))
-    road = Road(archive=str(fast / "archive"), root=str(fast / "used"))
-    return road.go(("convert", "train", "score", "judge_again"))
-
-
 @pytest.fixture
-def folder(fast, tmp_path_factory):
-    folder = fast / os.urandom(4).hex()
-    folder.mkdir()
-    yield folder
-    shutil.rmtree(folder)
-
-
-@pytest.fixture
-def root(road, folder):
-    return leavings.used(road, folder)
-
-
-def gc(root, **settings):
-    return collect(GcConfig(root=root.url, **settings))
-
-
-def at_once(root, **settings):
-    return gc(root, older_than=dt.timedelta(0), force=True, **settings)
-
-
-def of_classes(freed):
-    return {kind: amount for kind, amount in freed.classes.items() if amount.objects}
+def root(used_road, scratch):
+    return used(used_road, scratch)
 
 
 def amounts(root, left):
     there = sizes(root)
     return {kind: Amount(len(keys), sum(there[key] for key in keys)) for kind, keys in left.items()}
-
-
-def replaced(root):
-    """Files of tables that a snapshot named once."""
-    live = {file.key for table in SCHEMAS for file in snapshot.live_files(snapshot.open_table(root, table))}
-    return {key for key in sizes(root) if key.endswith(".parquet") and key.startswith("tables/")} - live
 
 
 def test_a_root_that_is_no_root_is_named(tmp_path):
@@ -204,7 +160,7 @@ def test_what_goes_together_is_never_torn_by_the_share(root, monkeypatch):
     assert freed.left.objects == 120 - freed.total.objects > 0
 
 
-def test_killed_anywhere_the_next_run_finishes_and_nothing_that_counts_is_lost(root, road, folder):
+def test_killed_anywhere_the_next_run_finishes_and_nothing_that_counts_is_lost(root, used_road, scratch):
     before = check(root)
     dead = table_rows.stage(
         root, "events", table_rows.of_events(["e"]), run_id="dead", model_id=models.champion(root), segment_id="s"
@@ -212,7 +168,7 @@ def test_killed_anywhere_the_next_run_finishes_and_nothing_that_counts_is_lost(r
     publish.add(root, "events", [dead], run_id="dead")
     leave_all(root)
     pass_time(root.url, 8)
-    shutil.copytree(root.url, folder / "start")
+    shutil.copytree(root.url, scratch / "start")
     with Operations() as counted:
         gc(root)
     end = {key for key in sizes(root) if not key.startswith("lineage/")}
@@ -221,7 +177,7 @@ def test_killed_anywhere_the_next_run_finishes_and_nothing_that_counts_is_lost(r
     for at in range(1, len(counted.names) + 1):
         for how in (How.BEFORE, How.AFTER):
             shutil.rmtree(root.url)
-            shutil.copytree(folder / "start", root.url)
+            shutil.copytree(scratch / "start", root.url)
             with pytest.raises(Crash), Operations(at=at, how=how):
                 gc(root)
             assert check(root) == before
@@ -278,15 +234,15 @@ def orphans(road, folder):
     return road.to(root)
 
 
-def test_gc_at_any_point_of_a_convert_that_finds_old_orphans_costs_at_most_a_repetition(road, folder):
-    expected = check(road.place).records
-    start = orphans(road, folder)
+def test_gc_at_any_point_of_a_convert_that_finds_old_orphans_costs_at_most_a_repetition(used_road, scratch):
+    expected = check(used_road.place).records
+    start = orphans(used_road, scratch)
     with Operations() as counted:
-        road.to(shutil.copytree(start.root, folder / "counted")).convert()
+        used_road.to(shutil.copytree(start.root, scratch / "counted")).convert()
     failures = []
 
     for at in ends(counted.names):
-        one = road.to(shutil.copytree(start.root, folder / "one"))
+        one = used_road.to(shutil.copytree(start.root, scratch / "one"))
         with Operations(at=at, meanwhile=lambda one=one: gc(one.place)):
             try:
                 one.convert()
@@ -300,16 +256,16 @@ def test_gc_at_any_point_of_a_convert_that_finds_old_orphans_costs_at_most_a_rep
     assert all("run the same command again" in failure for failure in failures)
 
 
-def test_a_convert_at_any_point_of_a_gc_that_frees_old_orphans_costs_at_most_a_repetition(road, folder):
-    expected = check(road.place).records
-    start = orphans(road, folder)
+def test_a_convert_at_any_point_of_a_gc_that_frees_old_orphans_costs_at_most_a_repetition(used_road, scratch):
+    expected = check(used_road.place).records
+    start = orphans(used_road, scratch)
     with Operations() as counted:
-        gc(road.to(shutil.copytree(start.root, folder / "counted")).place)
+        gc(used_road.to(shutil.copytree(start.root, scratch / "counted")).place)
     assert len(counted.names) > 20
     refused = []
 
     for at in ends(counted.names):
-        one = road.to(shutil.copytree(start.root, folder / "one"))
+        one = used_road.to(shutil.copytree(start.root, scratch / "one"))
 
         def convert(one=one):
             try:
@@ -327,10 +283,10 @@ def test_a_convert_at_any_point_of_a_gc_that_frees_old_orphans_costs_at_most_a_r
 
 
 @pytest.mark.service
-def test_on_a_bucket_the_same_is_freed_and_the_same_stays(road, s3):
+def test_on_a_bucket_the_same_is_freed_and_the_same_stays(used_road, s3):
     root = open_storage(s3)
-    for listed in road.place.list():
-        root.put_new(listed.key, road.place.fetch(listed.key))
+    for listed in used_road.place.list():
+        root.put_new(listed.key, used_road.place.fetch(listed.key))
     before, n_replaced = check(root), len(replaced(root))
     left = leave_all(root)
     expected = amounts(root, left)

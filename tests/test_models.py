@@ -274,6 +274,13 @@ def test_without_a_crown_there_is_no_champion(root, small):
     assert models.champion(root) is None
 
 
+def test_every_key_of_a_model_tells_whose_it_is_and_no_other_key_does():
+    name = "0f" * 16
+
+    assert {models.model_of(f"models/{name}/{part}") for part in ("model.json", "CARD.md")} == {name}
+    assert {models.model_of(key) for key in ("models/champion/00000001.json", f"models/{name}", "notes")} == {None}
+
+
 def test_the_last_one_crowned_is_champion_and_the_history_stays(root, small):
     ids = [saved(root, small, seed) for seed in range(3)]
     assert [models.crown(root, ids[seed], chosen_by="train", run_id=f"run-{seed}") for seed in range(3)] == [1, 2, 3]

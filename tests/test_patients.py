@@ -2,7 +2,8 @@
 
 import pytest
 
-from cardioclarity.errors import NotFoundError, UsageError
+from cardioclarity.config import StorageOptions
+from cardioclarity.errors import NotFoundError, StorageError, UsageError
 from cardioclarity.patients import PATIENT_KEY_VARIABLE, read
 
 
@@ -69,3 +70,12 @@ def test_a_file_that_is_no_such_table_is_refused(file, content):
 def test_a_file_that_is_not_there_is_named(tmp_path, name):
     with pytest.raises(NotFoundError, match="does not exist"):
         list(read(f"{tmp_path}/{name}"))
+
+
+def test_a_file_in_a_bucket_is_reached_as_it_is_said(monkeypatch):
+    monkeypatch.setenv(PATIENT_KEY_VARIABLE, "secret of the test")
+    monkeypatch.setenv("CARDIOCLARITY_RETRY_S", "0")
+    options = StorageOptions(endpoint_url="http://127.0.0.1:9", anon=True)
+
+    with pytest.raises(StorageError, match=r"the store at http://127\.0\.0\.1:9 cannot be reached"):
+        list(read("s3://bucket/patients.csv", options))

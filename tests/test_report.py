@@ -1,6 +1,7 @@
 """report: what the tables hold becomes one page, for a run that scored, found nothing new, or is long past."""
 
 import datetime as dt
+import json
 import shutil
 from pathlib import Path
 
@@ -8,6 +9,8 @@ import pytest
 from roots import NORMAL, scored
 from test_report_page import Reading
 
+from cardioclarity.commands import verbs
+from cardioclarity.commands.speaking import Output
 from cardioclarity.config import ReportConfig, ScoreConfig
 from cardioclarity.errors import NotFoundError, UsageError
 from cardioclarity.report import _judge, _quarantine, _warnings, report, without_names
@@ -135,7 +138,7 @@ def test_an_older_run_can_be_shown_and_says_that_another_has_scored_since(own_ro
     assert "At 6 per hour" in said
 
 
-def test_a_damaged_segment_costs_its_strips_and_is_named_first(own_root):
+def test_a_damaged_segment_costs_its_strips_and_is_named_first(own_root, caplog, capsys):
     storage = open_storage(own_root)
     worst = catalog.events(storage, model_id=runs(own_root)[0]["model_id"])[0]["segment_id"]
     shard = next(path for path in Path(own_root).glob(f"segments/{worst}.zarr/signal/c/**/*") if path.is_file())
@@ -147,6 +150,14 @@ def test_a_damaged_segment_costs_its_strips_and_is_named_first(own_root):
 
     assert "events have no strip: segment" in said
     assert "There is no strip for this event." in said
+    assert f"cardioclarity verify --root {own_root} --read-data" in said
+
+    caplog.clear()
+    verbs.report(root=own_root, output=Output(json=True))
+    (sentence,) = json.loads(capsys.readouterr().out)["damage"]
+    assert shard.name in sentence
+    assert worst in sentence
+    assert sentence in caplog.text
 
 
 def test_a_run_that_is_not_there_lists_the_latest(root):

@@ -107,7 +107,8 @@ def test_a_bucket_that_is_not_there(refused, place, verb):
 def test_an_archive_in_a_bucket_that_is_not_there(refused, place):
     sentence = refused("convert", f"{place}/root", "s3://no-such-bucket/ecg", url="s3://no-such-bucket/ecg")
 
-    assert "does not exist" in sentence or "no such bucket" in sentence
+    assert "no such bucket; make it first, or correct its name" in sentence
+    assert "does not exist" not in sentence
 
 
 @EVERY_VERB

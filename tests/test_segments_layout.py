@@ -201,6 +201,15 @@ def test_keys_lie_below_segments():
     assert layout.folder_key("abc") == "segments/abc.zarr"
 
 
+def test_every_key_of_a_segment_tells_whose_it_is_and_no_other_key_does():
+    name = "0f" * 16
+    own = [layout.manifest_key(name), f"{layout.folder_key(name)}/zarr.json", f"{layout.folder_key(name)}/signal/c/0/0"]
+    other = ["segments/readme.md", f"segments/{name}.zarr", f"segments/{name}.json.bak", f"old/segments/{name}.json"]
+
+    assert {layout.segment_of(key) for key in own} == {name}
+    assert {layout.segment_of(key) for key in other} == {None}
+
+
 # ---------------------------------------------------------------- manifest
 
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import tracemalloc
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -41,7 +42,7 @@ def record(number: int, *, n_samples=1000, leads=("I", "II"), dtype=np.int16, n_
 
 @pytest.fixture
 def root(tmp_path: Path) -> Storage:
-    return open_storage(str(tmp_path / "root"))
+    return replace(open_storage(str(tmp_path / "root")), name="as-it-was-given")
 
 
 @pytest.fixture
@@ -304,3 +305,12 @@ def test_a_notebook_opens_a_segment_lazily(root):
 def test_a_segment_that_is_not_there_is_not_found(root):
     with pytest.raises(NotFoundError, match="has no segment abc; the table records names"):
         open_dataset(root, "abc")
+
+
+def test_the_remedy_names_the_root(root):
+    root.put_new(layout.manifest_key("0" * 32), b"other bytes")
+
+    with pytest.raises(DamageError) as raised:
+        manifest(root, "0" * 32, digest="0" * 64)
+
+    assert str(raised.value).endswith("cardioclarity verify --root as-it-was-given --read-data")

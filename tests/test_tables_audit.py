@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pyarrow as pa
 import pytest
+import table_rows
 from deltalake import write_deltalake
 from table_rows import (
     new_root,
@@ -28,9 +29,7 @@ PLACE = {"model_id": "m", "segment_id": "s"}
 def score(root, run_id, *, evidence=None, replaces=None, with_beats=True):
     if with_beats:
         publish.add(root, "beats", [stage(root, "beats", of_beats(3), run_id=run_id, **PLACE)], run_id=run_id)
-    publish.add(root, "events", [stage(root, "events", of_events("ef"), run_id=run_id, **PLACE)], run_id=run_id)
-    scores = stage(root, "scores", of_scores("ab", evidence_run_id=evidence or run_id), run_id=run_id, **PLACE)
-    publish.switch_scores(root, [scores], run_id=run_id, model_id="m", replaces={"s": replaces})
+    table_rows.score(root, run_id, ids="ab", events=of_events("ef"), evidence=evidence, replaces=replaces)
 
 
 @pytest.fixture

@@ -189,3 +189,15 @@ def test_an_object_that_is_taken_away_meanwhile_is_not_vouched_for(tmp_path):
 
     assert gone not in lineage.vouched(root).objects
     assert lineage.vouched(open_storage(root.url)).objects.keys() == logged(root) - {gone}
+
+
+def test_what_is_withdrawn_is_vouched_for_no_more_and_not_missed(root):
+    lineage.vouch(root, "r1")
+    root.delete("models/champion/00000001.json")
+    assert lineage.vouched(root).missing(logged(root)) == ["models/champion/00000001.json"]
+
+    lineage.vouch(root, "r2", withdrawn=["models/champion/00000001.json"])
+
+    assert lineage.vouched(root).objects.keys() == logged(root)
+    lineage.vouch(root, "r3")
+    assert lineage.vouched(root).missing(logged(root)) == []

@@ -30,7 +30,7 @@ from table_rows import (
 from cardioclarity.config import StorageOptions
 from cardioclarity.errors import CardioClarityError, DamageError, NotFoundError, StorageError
 from cardioclarity.storage import Storage, open_storage
-from cardioclarity.tables import catalog, commit, publish
+from cardioclarity.tables import catalog, commit, publish, snapshot
 from cardioclarity.tables.schemas import SCHEMAS
 from cardioclarity.vocabulary import Head
 
@@ -119,6 +119,33 @@ def test_a_table_of_other_software_is_refused_with_a_sentence_and_nothing_is_wri
         publish.create_tables(root)
 
     assert [(listed.key, listed.version) for listed in root.list()] == before
+
+
+@pytest.mark.parametrize("store", ["folder", pytest.param("s3", marks=pytest.mark.service)])
+def test_a_place_that_is_itself_a_delta_table_gets_no_table(request, tmp_path, store):
+    root = open_storage(str(tmp_path / "lake") if store == "folder" else request.getfixturevalue("s3"))
+    write_deltalake(root.url, pa.table({"day": ["monday"]}), storage_options=root.delta_options())
+    before = [(listed.key, listed.version) for listed in root.list()]
+
+    with pytest.raises(
+        CardioClarityError, match=rf"^{root.name} is itself a Delta table, .* give another folder or URL as --root$"
+    ):
+        publish.create_tables(root)
+
+    assert [(listed.key, listed.version) for listed in root.list()] == before
+
+
+def test_a_root_that_has_its_tables_is_a_plain_place_for_new_ones(tmp_path):
+    snapshot.require_plain_place(new_root(tmp_path))
+
+
+def test_a_table_that_is_missing_is_named_with_the_command_and_the_root(tmp_path):
+    root = open_storage(str(tmp_path))
+
+    with pytest.raises(NotFoundError) as raised:
+        snapshot.open_table(root, "events")
+
+    assert str(raised.value).endswith(f"make it with: cardioclarity convert ARCHIVE --root {tmp_path}")
 
 
 def test_what_other_software_keeps_beside_the_tables_does_not_matter(tmp_path):

@@ -1,10 +1,10 @@
 """What is judged again from the tables is judged as it was when it was fresh."""
 
 import datetime as dt
-from dataclasses import fields, replace
+from dataclasses import replace
 
 import numpy as np
-from evidences import LEVELS, any_evidence, evidence, without_beats
+from evidences import LEVELS, any_evidence, assert_same, evidence, without_beats
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from table_rows import new_root, stage
@@ -51,17 +51,6 @@ def out_of(columns, found: list[Evidence]) -> list[Evidence]:
         )
         for index, one in enumerate(found)
     ]
-
-
-def assert_same(stored: Evidence, fresh: Evidence) -> None:
-    for item in fields(Evidence):
-        mine, theirs = getattr(stored, item.name), getattr(fresh, item.name)
-        if not item.name.endswith("members"):
-            np.testing.assert_array_equal(mine, theirs)
-            continue
-        for name, scores in mine.items():
-            absent = np.full(len(scores), np.nan, np.float32)
-            np.testing.assert_array_equal(scores, theirs.get(name, absent))
 
 
 @given(st.lists(any_evidence(), min_size=1, max_size=3))

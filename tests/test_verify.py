@@ -6,14 +6,16 @@ import re
 import shutil
 from collections import Counter
 
+import pyarrow as pa
 import pytest
 import table_rows
 from damaged_roots import Harm, kind_of, objects, sibling, two_of_everything
+from deltalake import write_deltalake
 
 from cardioclarity.commands import damage
 from cardioclarity.commands.speaking import Output
 from cardioclarity.config import VerifyConfig
-from cardioclarity.errors import ExitCode, NotFoundError, UsageError
+from cardioclarity.errors import CardioClarityError, ExitCode, NotFoundError, UsageError
 from cardioclarity.storage import Storage, open_storage
 from cardioclarity.tables import publish, snapshot
 from cardioclarity.tables.schemas import SCHEMAS
@@ -270,6 +272,21 @@ def test_a_part_of_a_model_that_nothing_names_is_not_missed(root):
 def test_no_root_is_no_root(tmp_path):
     with pytest.raises(NotFoundError, match="no CardioClarity root"):
         verify(VerifyConfig(root=str(tmp_path)))
+
+
+@pytest.mark.parametrize("place", ["", "tables/records", "tables/events", "tables/invoices"])
+def test_a_place_of_other_software_is_one_sentence_and_no_damage(tmp_path, place):
+    write_deltalake(str(tmp_path / place), pa.table({"day": ["monday"]}))
+
+    with pytest.raises(CardioClarityError, match=r"no CardioClarity root|that CardioClarity did not make"):
+        verify(VerifyConfig(root=str(tmp_path), repair=True))
+
+
+def test_a_root_that_has_lost_the_logs_of_all_its_tables_is_damaged_and_no_strange_place(root):
+    for table in SCHEMAS:
+        shutil.rmtree(root / "tables" / table / "_delta_log")
+
+    assert {f"tables/{table}/_delta_log/" for table in SCHEMAS} <= keys(found(root))
 
 
 def test_the_command_ends_with_four_where_there_is_damage_and_with_zero_where_there_is_none(scored, capsys):

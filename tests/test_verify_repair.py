@@ -7,8 +7,8 @@ import pytest
 from damaged_roots import Harm, kind_of, objects, one_of_everything, rows, score, sibling
 from deltalake import DeltaTable
 
-from cardioclarity import storage
-from cardioclarity.commands import damage
+from cardioclarity import models, storage
+from cardioclarity.commands import damage, upkeep
 from cardioclarity.commands.speaking import Output
 from cardioclarity.config import ConvertConfig, ScoreConfig, VerifyConfig
 from cardioclarity.convert import CONVERT
@@ -16,7 +16,7 @@ from cardioclarity.errors import DamageError, ExitCode
 from cardioclarity.score import SCORE
 from cardioclarity.segments import layout
 from cardioclarity.storage import open_storage
-from cardioclarity.tables import catalog, commit
+from cardioclarity.tables import catalog, commit, lineage
 from cardioclarity.verify import Damage, Verified, repair, verify
 from cardioclarity.vocabulary import Problem
 from cardioclarity.work import drive
@@ -297,3 +297,60 @@ def test_on_object_storage_it_is_the_same(sound, s3, undisturbed):
         .num_rows
         for table in undisturbed
     }
+
+
+def crowned(folder, *, run_id="later"):
+    """Let the one model of the root be chosen once more; gives the keys of the entries of the history, in order."""
+    root = open_storage(str(folder / "root"))
+    models.crown(root, str(models.champion(root)), chosen_by="models", run_id=run_id)
+    lineage.vouch(root, run_id)
+    return [key for key in objects(folder / "root") if key.startswith("models/champion/")]
+
+
+@pytest.mark.parametrize("how", ["flip", "missing", "truncated"])
+def test_a_damaged_entry_that_a_later_one_supersedes_is_damage_until_a_repair_takes_it_out(folder, how):
+    first, last = crowned(folder)
+    Harm(folder / "root", first, how)
+    (hurt,) = found(folder).damaged
+    assert (hurt.key, "--repair" in hurt.mend) == (first, True)
+
+    verified = verify(VerifyConfig(root=str(folder / "root"), repair=True))
+
+    assert first in verified.repaired[0]
+    assert found(folder).damaged == ()
+    assert [key for key in objects(folder / "root") if key.startswith("models/champion/")] == [last]
+    crowned(folder, run_id="latest")
+    assert found(folder).damaged == ()
+
+
+@pytest.mark.parametrize("how", ["flip", "missing"])
+def test_a_damaged_entry_that_no_later_one_supersedes_stays_damage_until_a_champion_is_chosen_again(folder, how):
+    first, last = crowned(folder)
+    Harm(folder / "root", last, how)
+
+    verified = verify(VerifyConfig(root=str(folder / "root"), repair=True))
+
+    assert verified.repaired == ()
+    assert [hurt.key for hurt in found(folder).damaged] == [last]
+    assert upkeep.models(root=str(folder / "root"), use=models.champion(open_storage(str(folder / "root")))) == 0
+    assert verify(VerifyConfig(root=str(folder / "root"), repair=True)).damaged != ()
+    assert found(folder).damaged == () or how == "missing"
+    assert first in objects(folder / "root")
+
+
+def test_a_repair_that_died_between_the_entry_and_its_withdrawal_is_finished_by_the_next_one(folder, monkeypatch):
+    first, _ = crowned(folder)
+    Harm(folder / "root", first, "flip")
+
+    def dies(*_, **__):
+        raise Crash
+
+    with monkeypatch.context() as patched:
+        patched.setattr(lineage, "vouch", dies)
+        with pytest.raises(Crash):
+            verify(VerifyConfig(root=str(folder / "root"), repair=True))
+    assert [hurt.problem for hurt in found(folder).damaged] == [Problem.MISSING]
+
+    verify(VerifyConfig(root=str(folder / "root"), repair=True))
+
+    assert found(folder).damaged == ()

@@ -1,71 +1,26 @@
 """What is waste and what is not, class by class."""
 
-import datetime as dt
 import hashlib
 import json
 import os
 import shutil
 from pathlib import Path
 
-import leavings
 import pytest
 import table_rows
-from faults.road import Road, fast_folder, write_archive
-from leavings import MODEL, SEGMENT, leave_all, pass_time, sizes
+from leavings import MODEL, SEGMENT, at_once, gc, leave_all, of_classes, pass_time, replaced, sizes, used
 
 from cardioclarity import models
 from cardioclarity.config import VerifyConfig
-from cardioclarity.garbage import GcConfig, collect
-from cardioclarity.storage import open_storage
 from cardioclarity.tables import lineage, publish, snapshot
 from cardioclarity.tables.schemas import SCHEMAS
 from cardioclarity.verify import verify
 from cardioclarity.waste import KEPT, KINDS, Amount
 
 
-@pytest.fixture(scope="module")
-def fast():
-    with fast_folder() as folder:
-        yield folder
-
-
-@pytest.fixture(scope="module")
-def road(fast):
-    """A root that was converted, trained, scored and judged again."""
-    write_archive(open_storage(str(fast / "archive")))
-    road = Road(archive=str(fast / "archive"), root=str(fast / "used"))
-    return road.go(("convert", "train", "score", "judge_again"))
-
-
 @pytest.fixture
-def folder(fast, tmp_path_factory):
-    folder = fast / os.urandom(4).hex()
-    folder.mkdir()
-    yield folder
-    shutil.rmtree(folder)
-
-
-@pytest.fixture
-def root(road, folder):
-    return leavings.used(road, folder)
-
-
-def gc(root, **settings):
-    return collect(GcConfig(root=root.url, **settings))
-
-
-def at_once(root, **settings):
-    return gc(root, older_than=dt.timedelta(0), force=True, **settings)
-
-
-def of_classes(freed):
-    return {kind: amount for kind, amount in freed.classes.items() if amount.objects}
-
-
-def replaced(root):
-    """Files of tables that a snapshot named once."""
-    live = {file.key for table in SCHEMAS for file in snapshot.live_files(snapshot.open_table(root, table))}
-    return {key for key in sizes(root) if key.endswith(".parquet") and key.startswith("tables/")} - live
+def root(used_road, scratch):
+    return used(used_road, scratch)
 
 
 def test_pages_and_objects_of_strangers_stay(root):
@@ -104,10 +59,10 @@ def test_old_objects_of_a_segment_stay_while_a_young_row_is_staged_for_it(root):
     assert not {*left["segments"], *left["models"]} & sizes(root).keys()
 
 
-def test_an_old_file_that_was_replaced_lately_stays_for_the_readers_that_opened_the_table_before(root, road):
+def test_an_old_file_that_was_replaced_lately_stays_for_the_readers_that_opened_the_table_before(root, used_road):
     long_ago = replaced(root)
     pass_time(root.url, 30)
-    road.to(root.url).score()  # judges again: files of 30 days ago give way now
+    used_road.to(root.url).score()  # judges again: files of 30 days ago give way now
     lately = replaced(root) - long_ago
     assert len(lately) == 4
 

@@ -64,6 +64,7 @@ def gc(
                 "withdrawn": {"objects": freed.withdrawn.objects, "bytes": freed.withdrawn.size},
                 "left": {"objects": freed.left.objects, "bytes": freed.left.size},
                 "allowed_objects": freed.allowed,
+                "needs_force": bool(freed.refusal),
                 "seconds": since(started),
             }
         )
@@ -82,6 +83,8 @@ def gc(
             f"left {freed.left.objects} objects, {in_units(freed.left.size)}: one run frees at most {freed.allowed}, a"
             " tenth of the root; look at --dry-run, then run it again or give --force"
         )
+    if freed.refusal:
+        say(f"without --dry-run this is refused: {freed.refusal}")
     return ExitCode.DONE
 
 

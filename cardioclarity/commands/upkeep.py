@@ -5,6 +5,8 @@ import datetime as dt
 import os
 import sys
 import time
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
 
 from cardioclarity.commands.speaking import (
     Output,
@@ -18,7 +20,10 @@ from cardioclarity.commands.speaking import (
     speaking,
 )
 from cardioclarity.commands.stores import ROOT_STORAGE, RootStorage
-from cardioclarity.errors import ExitCode
+from cardioclarity.errors import DamageError, ExitCode
+
+if TYPE_CHECKING:
+    from cardioclarity.storage import Storage
 
 _OUTPUT = Output()
 
@@ -87,13 +92,43 @@ def models(
     if use is not None:
         store.load(storage, use)  # a damaged model is never made champion
         store.crown(storage, use, chosen_by="models", run_id=new_run_id())
-    rows = store.list_models(storage)
+    rows = _with_states(storage, store.list_models(storage))
     if output.json:
         say_json({"verb": "models", "champion": store.champion(storage), "models": rows})
     else:
-        columns = ("model_id", "champion", "detectors", "patients", "normal_beats", "seed")
+        columns = ("model_id", "champion", "state", "detectors", "patients", "normal_beats", "seed")
         say_table(columns, [[row[name] for name in columns] for row in rows])
     return ExitCode.DONE
+
+
+def _with_states(root: "Storage", rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Add to each listed model its state, out of every byte of it, and those whose `model.json` is gone.
+
+    Returns:
+        The rows, by id, with a `state`: sound, or what is wrong with which file.
+    """
+    from cardioclarity.tables import catalog
+    from cardioclarity.verify.findings import Spares
+    from cardioclarity.verify.models import check_models
+    from cardioclarity.vocabulary import Problem
+
+    trained = {row["model_id"] for row in rows}
+    with suppress(DamageError):  # without the runs, all that has a `model.json` is known
+        trained |= {row["model_id"] for row in catalog.runs(root) if row["model_id"]}
+    wrong: dict[str, list[str]] = {}
+    damaged = {row["model_id"] for row in rows if row["damaged"]}
+    for _, found in check_models(root, used=(), trained=trained, chosen=lambda _: True, spares=Spares()):
+        for damage in found:
+            if damage.model_id is not None:
+                wrong.setdefault(damage.model_id, []).append(f"{damage.key.rpartition('/')[2]} {damage.problem}")
+                damaged |= {damage.model_id} if damage.problem != Problem.UNKNOWN_VERSION else set()
+    blank = dict.fromkeys(rows[0] if rows else ("model_id", "detectors", "patients", "normal_beats", "seed"))
+    listed = {row["model_id"]: row for row in rows}
+    listed |= {model_id: blank | {"champion": False} for model_id in wrong.keys() - listed.keys()}
+    return [
+        row | {"model_id": model_id, "damaged": model_id in damaged, "state": ", ".join(wrong.get(model_id, ["sound"]))}
+        for model_id, row in sorted(listed.items())
+    ]
 
 
 def doctor(*, root: Root = None, root_storage: RootStorage = ROOT_STORAGE, output: Output = _OUTPUT) -> int:

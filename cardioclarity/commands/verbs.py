@@ -55,7 +55,7 @@ def convert(  # noqa: PLR0913 - one argument per flag
         archive: Folder or URL of the ECG files, such as s3://bucket/prefix.
         root: Folder or URL of the deployment.
         retry_quarantined: Try again what was set aside and has not changed since.
-        patients: CSV file with the columns source_key and patient, where the archive knows who is who.
+        patients: CSV file with the columns source_key and patient; one in a bucket is reached as the archive is.
         where: Where the work runs.
         root_storage: How to reach the root.
         archive_storage: How to reach the archive.
@@ -198,7 +198,8 @@ def report(
         )
         result = write_report(config)
     if output.json:
-        say_json({"verb": "report", "run_id": result.run_id, "path": result.path, "seconds": since(started)})
+        told = {"verb": "report", "run_id": result.run_id, "path": result.path, "damage": list(result.damage)}
+        say_json({**told, "seconds": since(started)})
     else:
         say(f"report: {result.path}")
     return ExitCode.DONE

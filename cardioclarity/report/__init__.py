@@ -33,11 +33,13 @@ class ReportResult:
         path: File or URL.
         run_id: The scoring run that it shows.
         n_events: Events of its model, on the page or not.
+        damage: A sentence per damaged segment, whose events have no strip.
     """
 
     path: str
     run_id: str
     n_events: int
+    damage: tuple[str, ...] = ()
 
 
 def report(config: ReportConfig) -> ReportResult:
@@ -56,11 +58,13 @@ def report(config: ReportConfig) -> ReportResult:
     catalog.require_root(root)
     runs = catalog.runs(root)
     run = _chosen(runs, config.run, root)
-    view = _view(root, runs, run, config.max_events)
+    view, damage = _view(root, runs, run, config.max_events)
     key = key or f"reports/{run['run_id']}/index.html"
     storage.replace(key, render(view).encode())
     log.info("run %s: page of %d events", run["run_id"], len(view.events))
-    return ReportResult(path=storage.join(key), run_id=run["run_id"], n_events=view.n_events)
+    for line in damage:
+        log.warning("run %s: %s", run["run_id"], line)
+    return ReportResult(path=storage.join(key), run_id=run["run_id"], n_events=view.n_events, damage=tuple(damage))
 
 
 def _destination(root: Storage, config: ReportConfig) -> tuple[Storage, str]:
@@ -89,8 +93,8 @@ def _chosen(runs: Sequence[Row], run_id: str | None, root: Storage) -> Row:
     return found
 
 
-def _view(root: Storage, runs: Sequence[Row], run: Row, max_events: int) -> PageView:
-    """Gather all that the page says; of records and events only those that it shows stay in memory."""
+def _view(root: Storage, runs: Sequence[Row], run: Row, max_events: int) -> tuple[PageView, list[str]]:
+    """Gather all that the page says, and its sentences of damage; of records and events only those shown stay in memory."""
     results = catalog.results(root, model_id=run["model_id"])
     records = catalog.pinned(root).iter_records(("segment_id", "record_id", "duration_s"))
     verdicts = tally.verdicts(results.scores(), records, limit=MAX_RECORDS)
@@ -99,7 +103,7 @@ def _view(root: Storage, runs: Sequence[Row], run: Row, max_events: int) -> Page
     set_aside = catalog.batches(root, "quarantine", ("reason", "message", "seen_at", "source_key", "record_id"))
     explanations, damage = _explanations(root, events, run["model_id"])
     settings = judgement(json.loads(_judge(runs, run)["config"]))
-    return PageView(
+    view = PageView(
         run=run,
         n_archives=len({json.loads(row["config"])["archive"] for row in runs if row["verb"] == "convert"}),
         warnings=[*_warnings(runs, run), *damage],
@@ -114,6 +118,7 @@ def _view(root: Storage, runs: Sequence[Row], run: Row, max_events: int) -> Page
         unreadable_s=found.unreadable_s,
         limits=settings,
     )
+    return view, damage
 
 
 def _judge(runs: Sequence[Row], run: Row) -> Row:

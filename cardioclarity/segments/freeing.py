@@ -29,8 +29,6 @@ VALID: Final = dt.timedelta(hours=1)
 ONE_BY_ONE: Final = 200
 """Up to so many segments are looked at each by itself: their ids are random, so that several need a listing of all."""
 
-_SEGMENTS: Final = "segments/"
-
 
 @contextmanager
 def announced(root: Storage, segment_ids: Collection[str]) -> Iterator[dt.datetime]:
@@ -114,9 +112,8 @@ def require_whole(root: Storage, n_bytes: Mapping[str, int]) -> None:
 def _unlike(root: Storage, n_bytes: Mapping[str, int]) -> list[str]:
     """Name the segments below which other than the counted bytes lie, by one listing."""
     found: Counter[str] = Counter()
-    for listed in root.list(_SEGMENTS):
-        segment_id = listed.key.removeprefix(_SEGMENTS).partition("/")[0].partition(".")[0]
-        if segment_id in n_bytes:
+    for listed in root.list(layout.FOLDER):
+        if segment_id := layout.segment_of(listed.key):
             found[segment_id] += listed.size
     return [segment_id for segment_id, size in n_bytes.items() if found[segment_id] != size]
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -27,6 +28,9 @@ SHARD_BYTES: Final = 2**27
 """A shard is at most so large before compression: the writer holds one, raw and encoded."""
 LONGEST_SHARE: Final = (9, 10)
 """Each record of a group is at least so long as this share of the longest: padding is 10 % at most."""
+
+FOLDER: Final = "segments/"
+_KEY: Final = re.compile(rf"{FOLDER}([0-9a-f]{{32}})(?:\.json|\.zarr/.+)")
 
 SIGNAL: Final = "signal"
 ANNOTATIONS: Final = ("annotation_record", "annotation_sample", "annotation_symbol", "annotation_aux")
@@ -133,12 +137,18 @@ class Manifest:
 
 def manifest_key(segment_id: str) -> str:
     """Name the manifest of a segment, relative to the root."""
-    return f"segments/{segment_id}.json"
+    return f"{FOLDER}{segment_id}.json"
 
 
 def folder_key(segment_id: str) -> str:
     """Name the Zarr group of a segment, relative to the root."""
-    return f"segments/{segment_id}.zarr"
+    return f"{FOLDER}{segment_id}.zarr"
+
+
+def segment_of(key: str) -> str | None:
+    """Name the segment that an object belongs to, by its key alone; None for an object of somebody else's."""
+    found = _KEY.fullmatch(key)
+    return found[1] if found else None
 
 
 @cache

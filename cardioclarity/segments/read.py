@@ -3,7 +3,7 @@
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from typing import Any, Final, Self
+from typing import Any, Self
 
 import numpy as np
 import xarray as xr
@@ -17,8 +17,6 @@ from cardioclarity.record import Annotations, Record, Samples
 from cardioclarity.segments import layout
 from cardioclarity.segments.layout import Manifest, Stored
 from cardioclarity.storage import Storage
-
-_MEND: Final = "find and mend the damage with: cardioclarity verify --root … --read-data"
 
 
 def manifest(root: Storage, segment_id: str, *, digest: str) -> Manifest:
@@ -36,10 +34,10 @@ def manifest(root: Storage, segment_id: str, *, digest: str) -> Manifest:
     key = layout.manifest_key(segment_id)
     data = _fetch(root, segment_id, key)
     if Stored.of(data).sha256 != digest:
-        raise DamageError(f"segment {segment_id}: {key} is not the manifest that the catalog names; {_MEND}")
+        raise DamageError(f"segment {segment_id}: {key} is not the manifest that the catalog names; {_mend(root)}")
     found = Manifest.from_bytes(data)
     if found.segment_id != segment_id:
-        raise DamageError(f"segment {segment_id}: {key} is the manifest of {found.segment_id}; {_MEND}")
+        raise DamageError(f"segment {segment_id}: {key} is the manifest of {found.segment_id}; {_mend(root)}")
     return found
 
 
@@ -185,20 +183,24 @@ def _hold(held: dict[str, Buffer], root: Storage, found: Manifest, keys: Iterabl
     folder = f"{layout.folder_key(found.segment_id)}/"
     for key in keys:
         if key not in found.objects:
-            raise DamageError(f"segment {found.segment_id}: its manifest does not list {key}; {_MEND}")
+            raise DamageError(f"segment {found.segment_id}: its manifest does not list {key}; {_mend(root)}")
         data = _fetch(root, found.segment_id, key)
         listed = found.objects[key]
         if len(data) != listed.size:
             raise DamageError(
-                f"segment {found.segment_id}: {key} has {len(data)} bytes, its manifest says {listed.size}; {_MEND}"
+                f"segment {found.segment_id}: {key} has {len(data)} bytes, its manifest says {listed.size}; {_mend(root)}"
             )
         if Stored.of(data) != listed:
-            raise DamageError(f"segment {found.segment_id}: {key} differs from its manifest (sha256); {_MEND}")
+            raise DamageError(f"segment {found.segment_id}: {key} differs from its manifest (sha256); {_mend(root)}")
         held[key.removeprefix(folder)] = cpu.Buffer.from_bytes(data)
+
+
+def _mend(root: Storage) -> str:
+    return f"find and mend the damage with: cardioclarity verify --root {root.name} --read-data"
 
 
 def _fetch(root: Storage, segment_id: str, key: str) -> bytes:
     try:
         return root.fetch(key)
     except FileNotFoundError:
-        raise DamageError(f"segment {segment_id}: {key} is missing; {_MEND}") from None
+        raise DamageError(f"segment {segment_id}: {key} is missing; {_mend(root)}") from None

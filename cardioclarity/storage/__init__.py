@@ -64,7 +64,7 @@ class Storage:
     options: StorageOptions
 
     def list(self, prefix: str = "") -> Iterator[Listed]:
-        """List what lies under a prefix, in the UTF-8 byte order of the keys, as a stream.
+        """List what lies under a prefix, in the UTF-8 byte order of the keys; a long listing waits on disk, not in memory.
 
         Names that are no plain keys (not UTF-8, a backslash, an empty part) are passed over with one warning. In a
         folder, a link that leads out of it is passed over too.
@@ -101,7 +101,7 @@ class Storage:
         """Tell whether the folder, or any object under the prefix, is there.
 
         Raises:
-            StorageError: The store did not answer.
+            StorageError: The store did not answer, or there is no such bucket.
         """
         with self._telling("look"):
             return self._place.exists()
@@ -349,4 +349,5 @@ def _is_plain(key: str) -> bool:
 
 
 def _absolute(path: str) -> str:
-    return os.path.abspath(Path(path).expanduser())  # noqa: PTH100 - a link keeps the name that the user knows
+    found = os.path.abspath(Path(path).expanduser())  # noqa: PTH100 - a link keeps the name that the user knows
+    return f"/{found.lstrip('/')}" if found.startswith("//") else found  # POSIX keeps two slashes at the beginning

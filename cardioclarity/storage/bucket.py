@@ -117,11 +117,11 @@ class Bucket:
                 yield key.removeprefix(base), size, etag, modified
 
     def exists(self) -> bool:
-        """Tell whether any object is under the prefix; a bucket itself need not hold one."""
+        """Tell whether any object is under the prefix; a bucket itself need not hold one, but must be there."""
         try:
             page = self._page(self._key(""), at_most=1)
         except StoreError as error:
-            if error.status == 404:
+            if error.is_absent:
                 return False
             raise
         return bool(page.objects) or not self.prefix

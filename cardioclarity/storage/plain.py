@@ -50,7 +50,7 @@ class PlainClient:
         return cls(_filesystem(os.getpid(), access), bucket)
 
     def page(self, prefix: str, token: str | None = None, at_most: int = 1000) -> Page:
-        """List a page of the keys under a prefix, in their UTF-8 byte order."""
+        """List a page of the keys under a prefix, in the order in which the server gives them."""
         more = {"ContinuationToken": token} if token else {}
         with _translated():
             said: dict[str, Any] = self.filesystem.call_s3(

@@ -69,6 +69,10 @@ def require_root(root: Storage) -> None:
     try:
         snapshot.open_table(root, "records")
     except NotFoundError:
+        if next(root.list("_delta_log/"), None) is not None:
+            raise NotFoundError(
+                f"{root.name} is no CardioClarity root but itself a Delta table; give another folder or URL as --root"
+            ) from None
         raise NotFoundError(
             f"{root.name} is no CardioClarity root: it has no tables/records/;"
             f" make one with: cardioclarity convert ARCHIVE --root {root.name}"

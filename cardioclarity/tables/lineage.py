@@ -7,7 +7,7 @@ down the digests of all of them in one object, whose own digest is in its name.
 import hashlib
 import json
 import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -61,7 +61,7 @@ class Vouched:
         return sorted(key for key in self.objects if key not in there and not _expendable(key, bounds))
 
 
-def vouch(root: Storage, run_id: str) -> str:
+def vouch(root: Storage, run_id: str, *, withdrawn: Sequence[str] = ()) -> str:
     """Write down the digests of all commits, checkpoints and champions; the last act of a run.
 
     An entry of an earlier run is carried over and its object not read again: what it vouched for stays the truth, also
@@ -70,6 +70,7 @@ def vouch(root: Storage, run_id: str) -> str:
     Args:
         root: The deployment.
         run_id: The run.
+        withdrawn: Objects that a repair has taken out for good: what earlier runs vouched for of them counts no more.
 
     Returns:
         The key of what was written; where nothing has changed since, it was there already.
@@ -86,12 +87,14 @@ def vouch(root: Storage, run_id: str) -> str:
     known |= {
         key: entry for key, entry in checked.ahead(lambda found: _entry(root, found.key), new) if entry is not None
     }
-    document = {
+    document: dict[str, object] = {
         "format_version": FORMAT_VERSION,
         "run_id": run_id,
         "earlier": [key for key in earlier if not key.startswith(f"{FOLDER}/{run_id}-")][:_NEIGHBOURS],
         "objects": {found.key: known[found.key] for found in listed if found.key in known},
     }
+    if withdrawn:
+        document["withdrawn"] = sorted(withdrawn)
     data = json.dumps(document, sort_keys=True, separators=(",", ":")).encode()
     key = f"{FOLDER}/{run_id}-{hashlib.sha256(data).hexdigest()}.json"
     root.put_new(key, data)
@@ -108,16 +111,19 @@ def vouched(root: Storage) -> Vouched:
     problems: dict[str, str] = {}
     names = [listed.key for listed in root.list(f"{FOLDER}/")]
     newest: dict[str, Any] = {}
+    withdrawn: set[str] = set()
     for key, document in checked.ahead(lambda key: (key, _read(root, key)), names):
         if document is None:
             problems[key] = "differs from the digest in its name"
             continue
         newest = document or newest
+        withdrawn |= set(document.get("withdrawn", ()))
         for name, entry in _objects(document).items():
             if objects.setdefault(name, entry) != entry:
                 problems[key] = f"vouches for other bytes of {name} than an earlier file of lineage"
     problems |= {key: "is missing" for key in newest.get("earlier", ()) if key not in set(names)}
-    return Vouched(objects=objects, problems=problems)
+    kept = {name: entry for name, entry in objects.items() if name not in withdrawn}
+    return Vouched(objects=kept, problems=problems)
 
 
 def watched(root: Storage) -> Iterator[Listed]:

@@ -132,7 +132,8 @@ def open_any(root: Storage, table: str, *, patient: bool = True) -> DeltaTable:
             return patiently(root, opened) if patient else opened()
         except (TableNotFoundError, FileNotFoundError) as error:
             raise NotFoundError(
-                f"{root.name}: there is no table tables/{table}/; make it with: cardioclarity convert ARCHIVE --root …"
+                f"{root.name}: there is no table tables/{table}/;"
+                f" make it with: cardioclarity convert ARCHIVE --root {root.name}"
             ) from error
 
 

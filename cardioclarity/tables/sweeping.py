@@ -1,15 +1,20 @@
 """What no scores name any more goes: the rows of `events` and `beats` that a run replaced or could not publish."""
 
 import json
+import logging
 from collections import Counter
 from collections.abc import Callable, Collection
 from typing import Any, Final
 
 from deltalake import DeltaTable
 
+from cardioclarity.errors import DamageError, StorageError
 from cardioclarity.storage import Storage
-from cardioclarity.tables import commit, results, snapshot
+from cardioclarity.tables import checked, commit, results, snapshot
 from cardioclarity.tables.commit import Change
+from cardioclarity.tables.snapshot import LiveFile
+
+log = logging.getLogger(__name__)
 
 Gone = set[tuple[str, str]]
 """(segment_id, run_id)."""
@@ -28,6 +33,9 @@ def sweep(
 ) -> None:
     """Remove exactly the named files of `events` and `beats`; what another run is publishing stays.
 
+    Nobody reads the events that give way when evidence is judged again. A damaged file of them is told with a warning, so
+    that no damage is healed in silence.
+
     Args:
         root: The deployment.
         model_id: The model whose results are swept.
@@ -38,6 +46,8 @@ def sweep(
     Raises:
         StorageError: The outcome is unknown.
     """
+    if gone_events:
+        _tell_damage(root, model_id, set(gone_events))
     for table, gone in (("events", gone_events), ("beats", gone_beats)):
         if gone:
             commit.commit(root, table, _removing(model_id, set(gone)), run_id=run_id, once=False)
@@ -99,10 +109,35 @@ def _replaced(history: list[dict[str, Any]]) -> tuple[Gone, Gone]:
     return gone_events, gone_beats
 
 
+def _tell_damage(root: Storage, model_id: str, gone: Gone) -> None:
+    """Warn of each damaged file of events that gives way."""
+
+    def is_sound(file: LiveFile) -> bool:
+        try:
+            checked.fetch(root, file)
+        except (DamageError, StorageError):  # what cannot be read must not keep it from being replaced
+            return False
+        return True
+
+    with snapshot.telling(root, "events"):
+        files = _named(snapshot.open_table(root, "events"), model_id, gone)
+    for file, sound in checked.ahead(lambda file: (file, is_sound(file)), files):
+        if not sound:
+            log.warning(
+                "%s: %s was damaged or could not be read; it is taken out, since new rows stand in its place",
+                root.name,
+                file.key,
+            )
+
+
+def _named(opened: DeltaTable, model_id: str, gone: Gone) -> list[LiveFile]:
+    live = snapshot.live_files(opened, model_id=model_id)
+    return [file for file in live if (file.segment_id, file.run_id) in gone]
+
+
 def _removing(model_id: str, gone: Gone) -> Callable[[DeltaTable], Change | None]:
     def removing(opened: DeltaTable) -> Change | None:
-        live = snapshot.live_files(opened, model_id=model_id)
-        removes = [file for file in live if (file.segment_id, file.run_id) in gone]
+        removes = _named(opened, model_id, gone)
         return Change(removes=removes) if removes else None
 
     return removing

@@ -15,7 +15,7 @@ from itertools import chain
 from cardioclarity.config import VerifyConfig
 from cardioclarity.segments import freeing
 from cardioclarity.storage import Storage, open_storage
-from cardioclarity.tables import audit, catalog
+from cardioclarity.tables import audit, catalog, lineage
 from cardioclarity.tables.audit import Opened
 from cardioclarity.tables.schemas import SCHEMAS
 from cardioclarity.verify import repair
@@ -35,6 +35,7 @@ def verify(config: VerifyConfig) -> Verified:
 
     Raises:
         NotFoundError: There is no such root.
+        CardioClarityError: Other software keeps a Delta table there.
         StorageError: The store did not answer. An object that cannot be read now may be sound: nothing is concluded.
         DamageError: A repair is asked for and a log is damaged, so that nothing that it says can be acted upon.
     """
@@ -42,6 +43,7 @@ def verify(config: VerifyConfig) -> Verified:
     if next(root.list("tables/"), None) is None:
         catalog.require_root(root)
     opened = audit.open_all(root)
+    _require_ours(root, opened)
     spares = Spares()
     n_objects = 0
     by_key: dict[str, Damage] = {}
@@ -53,6 +55,17 @@ def verify(config: VerifyConfig) -> Verified:
                 by_key[damage.key] = damage
     verified = Verified(objects=n_objects, damaged=settled(by_key.values()), unreferenced=spares.by_kind())
     return repair.mend(root, config, verified) if config.repair else verified
+
+
+def _require_ours(root: Storage, opened: Opened) -> None:
+    """Say in one sentence that a place is no root, instead of calling all that it lacks damage.
+
+    A root that has lost the logs of all its tables still has what its runs vouched for, or segments: that is damage.
+    """
+    kinds = {table.kind if isinstance(table, audit.Problem) else "ours" for table in opened.values()}
+    has_traces = any(next(root.list(folder), None) for folder in (f"{lineage.FOLDER}/", "segments/"))
+    if kinds <= {"missing", "foreign"} and not has_traces:
+        catalog.require_root(root)
 
 
 def _parts(

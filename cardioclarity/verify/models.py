@@ -127,6 +127,7 @@ def _damage(
 def _bad_entry(root: Storage, key: str, problem: Problem) -> Damage:
     mend = (
         f"copy it back from a backup; until then it is passed over, and where no later entry is sound, say which model is"
-        f" used with: cardioclarity models --root {root.name} --use ID"
+        f" used with: cardioclarity models --root {root.name} --use ID; then run: cardioclarity verify --root {root.name}"
+        " --repair, which takes out what a later entry supersedes"
     )
     return Damage(key=key, problem=problem, affects=("the choice of the champion",), mend=mend)

@@ -13,12 +13,13 @@ from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Final
 
+from cardioclarity import models
 from cardioclarity.config import VerifyConfig
 from cardioclarity.errors import DamageError
 from cardioclarity.segments import layout
 from cardioclarity.segments.check import rebuild_manifest
 from cardioclarity.storage import Storage
-from cardioclarity.tables import checked, deliveries, publish, runs, snapshot
+from cardioclarity.tables import checked, deliveries, lineage, publish, runs, snapshot
 from cardioclarity.tables.deliveries import Origin
 from cardioclarity.tables.log_names import HINT
 from cardioclarity.tables.schemas import SCHEMAS
@@ -124,6 +125,7 @@ class _Repair:
         yield from self._files()
         yield from self._signal()
         yield from self._sources()
+        yield from self._champions()
 
     def write_down(self, config: VerifyConfig) -> None:
         """Leave the line in `runs`, and vouch for the tables as they are now."""
@@ -260,6 +262,26 @@ class _Repair:
             n_rows += len(part)
         if n_rows:
             yield f"{n_rows} delivered files forgotten, so that convert reads them again"
+
+    def _champions(self) -> Iterator[str]:
+        """Take entries out of the champion's history that a later, sound one has superseded; the others are left alone.
+
+        Which model is used never rests on them. What the runs vouched for of them is withdrawn, or they would be missed
+        ever after. One that is deleted and not yet withdrawn is found missing, and the next repair goes on.
+        """
+        numbered = ((models.champion_number(damage.key), damage.key) for damage in self._damaged)
+        damaged = {number: key for number, key in numbered if number is not None}
+        used = models.champion(self._root) if damaged else None
+        history = models.history(self._root) if used is not None else {}
+        newest = max((n for n, model_id in history.items() if model_id == used and n not in damaged), default=0)
+        superseded = [key for number, key in sorted(damaged.items()) if number < newest]
+        if superseded:
+            self._root.delete_all(superseded)
+            lineage.vouch(self._root, self._run_id, withdrawn=superseded)
+            yield (
+                f"{len(superseded)} damaged entries of the champion's history deleted, which a later one had superseded:"
+                f" {', '.join(superseded)}"
+            )
 
     def _set_aside(self, lost: Iterable[_Lost]) -> None:
         """Set deliveries aside whose record must be made again, each once."""

@@ -10,6 +10,7 @@ from threading import BoundedSemaphore
 from typing import Final
 
 from cardioclarity.errors import DamageError
+from cardioclarity.segments import layout
 from cardioclarity.segments.check import Checked, Flaw, check, check_spare
 from cardioclarity.storage import Storage
 from cardioclarity.tables.checked import ahead, parse
@@ -17,8 +18,6 @@ from cardioclarity.tables.snapshot import LiveFile
 from cardioclarity.verify.files import damaged_file, read_file
 from cardioclarity.verify.findings import Damage, Spares
 from cardioclarity.vocabulary import Problem
-
-_FOLDER: Final = "segments/"
 
 _READING: Final = BoundedSemaphore(3)
 """Segments that are read at a time, each with a shard in memory: two cores are busy, and a store has time to answer."""
@@ -85,7 +84,7 @@ def _joined(root: Storage, files: Iterable[LiveFile]) -> Iterator[tuple[str, tup
     ordered = sorted(files, key=lambda file: (file.segment_id, file.path))
     catalog = ((name, tuple(of)) for name, of in groupby(ordered, key=lambda file: file.segment_id))
     waiting = next(catalog, None)
-    for segment_id, objects in groupby(root.list(_FOLDER), key=lambda listed: _segment_id(listed.key)):
+    for segment_id, objects in groupby(root.list(layout.FOLDER), key=lambda listed: _owner(listed.key)):
         listed = {found.key: found.size for found in objects}
         while waiting is not None and waiting[0] < segment_id:
             yield *waiting, {}
@@ -100,9 +99,9 @@ def _joined(root: Storage, files: Iterable[LiveFile]) -> Iterator[tuple[str, tup
         waiting = next(catalog, None)
 
 
-def _segment_id(key: str) -> str:
-    """Read off a key which segment it belongs to; ``<id>.json`` stands right before ``<id>.zarr/`` in a listing."""
-    return key.removeprefix(_FOLDER).partition("/")[0].partition(".")[0]
+def _owner(key: str) -> str:
+    """Name the segment of a key, else what is there instead; ``<id>.json`` stands right before ``<id>.zarr/`` in a listing."""
+    return layout.segment_of(key) or key.removeprefix(layout.FOLDER)
 
 
 def _check(root: Storage, chosen: Chosen, joined: tuple[str, tuple[LiveFile, ...], Mapping[str, int]]) -> _Found:

@@ -181,7 +181,10 @@ def _of_log(root: Storage, key: str, problem: Problem, *, expected: str = "", fo
     copy = "copy it back from a backup, or from an earlier version of the object where the bucket keeps them"
     if key.startswith("models/"):
         affects = "the choice of the champion"
-        mend = f"{copy}; or say again which model is used with: cardioclarity models --root {root.name} --use ID"
+        mend = (
+            f"{copy}; or say again which model is used with: cardioclarity models --root {root.name} --use ID, then run:"
+            f" cardioclarity verify --root {root.name} --repair, which takes out what a later entry supersedes"
+        )
     else:
         affects = f"table {key.split('/')[1]}"
         mend = f"{copy}; without one, build a new root with: cardioclarity convert ARCHIVE --root NEW"

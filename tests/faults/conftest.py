@@ -1,23 +1,15 @@
 """The tiny archive, and a root as it stands before and after each step of the road, made once."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
 from cardioclarity.storage import open_storage
 from cardioclarity.synthetic import FINE, Scene, ecg, wfdb_files
 from faults.crash import crash_after
-from faults.road import FOLLOWING, Road, age, copy, fast_folder, write_archive
+from faults.road import FOLLOWING, Road, age, copy, write_archive
 from faults.state import Seen, look
-
-
-@pytest.fixture(scope="session")
-def fast() -> Iterator[Path]:
-    """A folder in memory, emptied at the end."""
-    with fast_folder() as folder:
-        yield folder
 
 
 @pytest.fixture(scope="session")

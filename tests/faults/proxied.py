@@ -4,20 +4,16 @@ One line of JSON on stdin replaces the faults; the answer says what happened unt
 """
 
 import json
-import os
-import subprocess
 import sys
 from dataclasses import dataclass
-from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from servers.proxy import Faults, Kind, Request, faulty
 
-TESTS = Path(__file__).parents[1]
+from faults.piped import Piped, tell
 
 
-class Proxied:
+class Proxied(Piped):
     """The other end of the pipe.
 
     Attributes:
@@ -27,14 +23,7 @@ class Proxied:
     """
 
     def __init__(self, endpoint: str) -> None:
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "faults.proxied", endpoint],
-            cwd=TESTS,
-            env={**os.environ, "PYTHONPATH": f"{TESTS}:{TESTS.parent}"},
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
+        super().__init__("faults.proxied", endpoint)
         self.url, self.counts, self.requests = "", dict[Kind, int](), 0
         self.set(kinds=())
 
@@ -46,21 +35,9 @@ class Proxied:
             avoid: Requests whose path holds this text do not.
             faults: Fields of `Faults`; ``revoked_after`` counts from now.
         """
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        self._process.stdin.write(json.dumps({"only": only, "avoid": avoid} | faults) + "\n")
-        self._process.stdin.flush()
-        answer = json.loads(self._process.stdout.readline())
+        answer = self.ask({"only": only, "avoid": avoid} | faults)
         self.url, self.requests = answer["url"], answer["requests"]
         self.counts = {Kind(name): n for name, n in answer["counts"].items()}
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._process.communicate()  # the end of its stdin ends it
 
 
 @dataclass(frozen=True)
@@ -82,9 +59,7 @@ def _serve(endpoint: str) -> None:
             if "revoked_after" in told:
                 told["revoked_after"] += len(proxy.seen)
             proxy.faults = Faults(where=where, **told)
-            answer = {"url": proxy.url, "counts": dict(proxy.counts), "requests": len(proxy.seen)}
-            sys.stdout.write(json.dumps(answer) + "\n")
-            sys.stdout.flush()
+            tell({"url": proxy.url, "counts": dict(proxy.counts), "requests": len(proxy.seen)})
 
 
 if __name__ == "__main__":

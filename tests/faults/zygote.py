@@ -8,24 +8,16 @@ import json
 import os
 import resource
 import signal
-import subprocess
 import sys
 import traceback
-from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
+from faults.piped import Piped, tell
 from faults.road import Road
 
-TESTS = Path(__file__).parents[1]
 
-
-class Zygote:
-    """The other end of the pipe; one job at a time.
-
-    Attributes:
-        pid: Its process id.
-    """
+class Zygote(Piped):
+    """The other end of the pipe; one job at a time."""
 
     def __init__(self, *within: str, **environment: str) -> None:
         """Start it.
@@ -34,24 +26,8 @@ class Zygote:
             within: A command that runs it, such as ``unshare``.
             environment: Variables beside those of this process.
         """
-        self._process = subprocess.Popen(
-            [*within, sys.executable, "-W", "ignore", "-m", "faults.zygote"],
-            cwd=TESTS,
-            env={**os.environ, "PYTHONPATH": f"{TESTS}:{TESTS.parent}", "OMP_NUM_THREADS": "1", **environment},
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        self.pid = self._process.pid
-        assert self._answer() == {"ready": True}
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._process.communicate()  # the end of its stdin ends it
+        super().__init__("faults.zygote", within=within, **{"OMP_NUM_THREADS": "1", **environment})
+        assert self.answer() == {"ready": True}
 
     def start(self, road: Road, steps: tuple[str, ...], **how: Any) -> int:
         """Start a job; gives its process id.
@@ -61,26 +37,15 @@ class Zygote:
             steps: What to do, one after the other.
             how: ``file_bytes``: no file may become larger; ``log``: a file for its stderr.
         """
-        assert self._process.stdin is not None
-        job = {"road": road.as_json(), "steps": steps, **how}
-        self._process.stdin.write(json.dumps(job) + "\n")
-        self._process.stdin.flush()
-        return int(self._answer()["pid"])
+        return int(self.ask({"road": road.as_json(), "steps": steps, **how})["pid"])
 
     def wait(self) -> dict[str, Any]:
         """Wait for the end of the job: ``code`` as a shell would tell it, negative where a signal ended it, ``error``."""
-        return self._answer()
+        return self.answer()
 
     def run(self, road: Road, steps: tuple[str, ...], **how: Any) -> dict[str, Any]:
         self.start(road, steps, **how)
         return self.wait()
-
-    def _answer(self) -> dict[str, Any]:
-        assert self._process.stdout is not None
-        line = self._process.stdout.readline()
-        assert line, f"the zygote is gone: {self._process.wait()}"
-        answer: dict[str, Any] = json.loads(line)
-        return answer
 
 
 def kill(pid: int) -> None:
@@ -92,7 +57,7 @@ def kill(pid: int) -> None:
 
 
 def _serve() -> None:
-    _tell({"ready": True})
+    tell({"ready": True})
     for line in sys.stdin:
         job = json.loads(line)
         reading, writing = os.pipe()
@@ -102,16 +67,11 @@ def _serve() -> None:
             os.close(reading)
             _work(job, writing)
         os.close(writing)
-        _tell({"pid": pid})
+        tell({"pid": pid})
         with os.fdopen(reading) as pipe:
             error = pipe.read()
         _, status = os.waitpid(pid, 0)
-        _tell({"code": os.waitstatus_to_exitcode(status), "error": error})
-
-
-def _tell(answer: dict[str, Any]) -> None:
-    sys.stdout.write(json.dumps(answer) + "\n")
-    sys.stdout.flush()
+        tell({"code": os.waitstatus_to_exitcode(status), "error": error})
 
 
 def _work(job: dict[str, Any], writing: int) -> None:
