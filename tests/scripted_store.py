@@ -43,7 +43,6 @@ class Script(BaseHTTPRequestHandler):
         with store.lock:
             store.asked.append(f"{self.command} {urlsplit(self.path).path}")
             store.headers.append({name.lower(): value for name, value in self.headers.items()})
-            store.most_at_once = max(store.most_at_once, store.at_once)
             first = store.first.pop(0) if store.first else None
         if first == LOST:
             self.close_connection = True
@@ -60,17 +59,17 @@ class Script(BaseHTTPRequestHandler):
     def do_PUT(self) -> None:
         body = self.rfile.read(int(self.headers["Content-Length"]))
         path = unquote(urlsplit(self.path).path)
-        with self.server.counted():
-            if self.scripted():
-                return
-            with self.server.lock:
-                refused = self.headers.get("If-None-Match") == "*" and path in self.server.objects
-                if not refused or self.server.overwrites:
-                    self.server.objects[path] = body
-            if refused and not self.server.overwrites:
-                self.refuse(412, "PreconditionFailed")
-            else:
-                self.answer(200, ETag='"e"')
+        self.server.count()
+        if self.scripted():
+            return
+        with self.server.lock:
+            refused = self.headers.get("If-None-Match") == "*" and path in self.server.objects
+            if not refused or self.server.overwrites:
+                self.server.objects[path] = body
+        if refused and not self.server.overwrites:
+            self.refuse(412, "PreconditionFailed")
+        else:
+            self.answer(200, ETag='"e"')
 
     def do_DELETE(self) -> None:
         if not self.scripted():
@@ -79,15 +78,15 @@ class Script(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         url = urlsplit(self.path)
-        with self.server.counted():
-            if self.scripted():
-                return
-            if "list-type" in parse_qs(url.query):
-                self.list_page({name: found[0] for name, found in parse_qs(url.query, keep_blank_values=True).items()})
-            elif (body := self.server.objects.get(unquote(url.path))) is None:
-                self.refuse(404, "NoSuchKey")
-            else:
-                self.answer(200, body, **self.described())
+        self.server.count()
+        if self.scripted():
+            return
+        if "list-type" in parse_qs(url.query):
+            self.list_page({name: found[0] for name, found in parse_qs(url.query, keep_blank_values=True).items()})
+        elif (body := self.server.objects.get(unquote(url.path))) is None:
+            self.refuse(404, "NoSuchKey")
+        else:
+            self.answer(200, body, **self.described())
 
     def do_HEAD(self) -> None:
         is_there = unquote(urlsplit(self.path).path) in self.server.objects
@@ -156,16 +155,14 @@ class ScriptedStore(ThreadingHTTPServer):
     def endpoint(self) -> str:
         return f"http://127.0.0.1:{self.server_port}"
 
-    @contextmanager
-    def counted(self) -> Iterator[None]:
+    def count(self) -> None:
+        """Count a request from its arrival to the beginning of its answer: a client may send the next one before the end."""
         with self.lock:
             self.at_once += 1
+            self.most_at_once = max(self.most_at_once, self.at_once)
         self.pause.wait(self.pause_s)
-        try:
-            yield
-        finally:
-            with self.lock:
-                self.at_once -= 1
+        with self.lock:
+            self.at_once -= 1
 
 
 @contextmanager

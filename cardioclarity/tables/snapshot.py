@@ -114,6 +114,9 @@ def open_table(root: Storage, table: str, *, patient: bool = True) -> DeltaTable
 def open_any(root: Storage, table: str, *, patient: bool = True) -> DeltaTable:
     """Open the newest snapshot of whatever Delta table is there.
 
+    No checksum covers the log, and an entry in which one bit is wrong can be passed over as one of an unknown kind. What
+    comes over a network is therefore read twice.
+
     Args:
         root: The deployment.
         table: Its name.
@@ -125,7 +128,11 @@ def open_any(root: Storage, table: str, *, patient: bool = True) -> DeltaTable:
     """
 
     def opened() -> DeltaTable:
-        return DeltaTable(root.join(f"tables/{table}"), storage_options=root.delta_options())
+        address, options = root.join(f"tables/{table}"), root.delta_options()
+        found = DeltaTable(address, storage_options=options)
+        if options and not _are_alike(found, DeltaTable(address, version=found.version(), storage_options=options)):
+            raise DeltaError("two readings of the log differ")
+        return found
 
     with telling(root, table, "open"):
         try:
@@ -195,6 +202,18 @@ def live_files(
         )
         for row in wanted
     ]
+
+
+def _are_alike(one: DeltaTable, other: DeltaTable) -> bool:
+    """Tell whether two readings of a snapshot show the same files of the same table."""
+    configurations = [opened.metadata().configuration for opened in (one, other)]
+    first, second = (pa.table(opened.get_add_actions(flatten=True)) for opened in (one, other))
+    return (
+        configurations[0] == configurations[1]
+        and one.schema() == other.schema()
+        and first.schema == second.schema
+        and first.sort_by("path").equals(second.sort_by("path"))
+    )
 
 
 def why(root: Storage, error: BaseException | None) -> str:
