@@ -26,6 +26,7 @@ class Candidate:
         abnormal: (beat,) bool, annotated as ectopic or fused.
         windows: (window,) bool, known to be normal.
         sinus_rhythm: Its only diagnosis is sinus rhythm.
+        unlabelled: Nothing says which of its beats are normal.
     """
 
     patient_id: str
@@ -34,6 +35,7 @@ class Candidate:
     abnormal: NDArray[np.bool_]
     windows: NDArray[np.bool_]
     sinus_rhythm: bool
+    unlabelled: bool = False
 
 
 def draw(seed: int, name: str) -> str:
@@ -68,7 +70,8 @@ def choose_normals(candidates: Sequence[Candidate]) -> tuple[list[Candidate], tu
         "no record says which of its beats are normal (reference annotations or a sinus rhythm code): all beats were "
         "taken as normal, so anomalies that are common in this archive are learned as normal"
     )
-    return [_all_normal(candidate) for candidate in candidates if len(candidate.examples.rpeaks)], (warning,)
+    everyone = [candidate for candidate in candidates if len(candidate.examples.rpeaks)]
+    return [replace(_all_normal(candidate), unlabelled=True) for candidate in everyone], (warning,)
 
 
 def _all_normal(candidate: Candidate) -> Candidate:
@@ -122,4 +125,5 @@ def normals(candidates: Sequence[Candidate]) -> Normals:
         patients=tuple(candidate.patient_id for candidate in candidates),
         beats=tuple(candidate.beats for candidate in candidates),
         windows=tuple(candidate.windows for candidate in candidates),
+        unlabelled=any(candidate.unlabelled for candidate in candidates),
     )

@@ -20,7 +20,7 @@ from cardioclarity.examples import Examples, Recipe
 from cardioclarity.views import Standard, Views, beat_members
 from cardioclarity.windows import of_windows
 
-_SETTINGS_VERSION: Final = 1
+_SETTINGS_VERSION: Final = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,8 +60,8 @@ class Model:
     Attributes:
         recipe: How examples must be prepared.
         members: Detector name → fitted detector; rhythm and quality are always there.
-        standards: Population member → its unit.
-        calibrations: template, population, rhythm → calibration.
+        standards: Member of the population or context view → its unit.
+        calibrations: template, population, context, rhythm → calibration.
         facts: What calibration found.
     """
 
@@ -163,12 +163,13 @@ def load(settings: Mapping[str, Any], arrays: Arrays) -> Model:
     """Rebuild a model from what `Model.settings` and `Model.arrays` gave.
 
     Raises:
-        NotFoundError: A newer version wrote it, or it names a detector that does not exist here.
+        NotFoundError: Another version wrote it, or it names a detector that does not exist here.
     """
-    if settings["version"] > _SETTINGS_VERSION:
+    if (version := settings["version"]) != _SETTINGS_VERSION:
+        age, mend = ("a newer", "update it") if version > _SETTINGS_VERSION else ("an older", "train again")
         raise NotFoundError(
-            f"model settings of version {settings['version']} were written by a newer version of CardioClarity; "
-            f"this one reads up to {_SETTINGS_VERSION}: update it, or choose another model"
+            f"model settings of version {version} were written by {age} version of CardioClarity, this one reads"
+            f" {_SETTINGS_VERSION}: {mend}, or choose another model"
         )
     owned: dict[str, dict[str, NDArray[np.generic]]] = {}
     for full_name, array in arrays.items():

@@ -218,8 +218,8 @@ class _Redraws(Protocol):
     """A member that can draw a beat again."""
 
     @property
-    def window(self) -> str:
-        """The array of `Examples` that it reads: beats or long."""
+    def window(self) -> str | None:
+        """The array of `Examples` that it draws again, beats or long; None where it does not draw."""
 
     def reconstruct(self, examples: Examples, /) -> NDArray[np.float32]:
         """(beat, lead, sample) in units of the amplitude; NaN where it abstains."""
@@ -228,20 +228,22 @@ class _Redraws(Protocol):
 def _redrawn(model: Model, examples: Examples, lead: str, wide: _Wide, strip: slice) -> tuple[Signal, str]:
     """Draw the beats of a strip as an autoencoder remembers normal ones, that of the short window first; or say why not."""
     nothing = np.full(strip.stop - strip.start, np.nan, np.float32)
-    members = [member for member in model.members.values() if isinstance(member, _Redraws)]
+    members = {
+        member.window: member for member in model.members.values() if isinstance(member, _Redraws) and member.window
+    }
     if not members:
         return nothing, "the model has no autoencoder"
     if examples.leads[0] != lead:
         return nothing, "the autoencoder reads another lead"
-    member = min(members, key=lambda member: member.window != "beats")
+    window, member = min(members.items(), key=lambda found: found[0] != "beats")
     near = _beats_of(examples, strip)
     made = member.reconstruct(near)[:, 0]
     usable = np.isfinite(made).all(axis=1)
     if not usable.any():
         return nothing, "the autoencoder cannot read these beats"
     drawn = examples.amplitude_mv[0] * made[usable]
-    seen = examples.amplitude_mv[0] * getattr(near, member.window)[usable, 0]
-    before_s, after_s, rate_hz = _window(model.recipe, member.window)
+    seen = examples.amplitude_mv[0] * getattr(near, window)[usable, 0]
+    before_s, after_s, rate_hz = _window(model.recipe, window)
     grid_s = np.arange(seen.shape[1]) / rate_hz - before_s
     origin_s, offset_mv = _place(seen, near.rpeaks[usable], grid_s, wide, model.recipe)
     return _paste(drawn + offset_mv[:, None], origin_s, (before_s, after_s, rate_hz), wide.rate_hz, strip), ""

@@ -15,11 +15,11 @@ from cardioclarity.detectors.quality import FittedQuality
 from cardioclarity.ensemble import Facts, Model
 from cardioclarity.errors import NotFoundError
 from cardioclarity.examples import Examples, Recipe
-from cardioclarity.views import POPULATION, RECORD_VIEW, Standard, Views, beat_members
+from cardioclarity.views import CONTEXT, POPULATION, RECORD_VIEW, VIEWS, Standard, Views, beat_members
 from cardioclarity.vocabulary import Head
 from cardioclarity.windows import of_windows, window_ends
 
-DEFAULT_BEAT_DETECTORS: Final = ("template", "ae-dense", "ae-conv")
+DEFAULT_BEAT_DETECTORS: Final = ("template", "ae-dense", "ae-conv", "density", "ae-context", "ae-intervals")
 
 _FOLDS: Final = 5  # of patients, by which the record view is calibrated
 
@@ -75,16 +75,18 @@ def fit(
     names = dict.fromkeys([*(detectors or DEFAULT_BEAT_DETECTORS), "rhythm"])
     members: dict[str, Fitted] = {name: detector(name).fit(fitting, held_out=stopping, seed=seed) for name in names}
     members["quality"] = quality
-    population = [name for name in names if name != RECORD_VIEW and REGISTRY[name].head is Head.BEAT]
-    standards = {name: Standard.fit(members[name], fitting) for name in population}
+    added = [name for name in names if REGISTRY[name].view in VIEWS]
+    standards = {name: Standard.fit(members[name], fitting) for name in added}
     held_out, stopped = (
-        [Views.of(beat_members(members, standards, examples)).population for examples in normals.records]
+        [Views.of(beat_members(members, standards, examples)) for examples in normals.records]
         for normals in (calibrating, stopping)
     )
+    population = [views.population for views in held_out]
     rhythm = [members["rhythm"].score(examples) for examples in calibrating.records]
     calibrations = {
         RECORD_VIEW: _record_view(members, everyone, calibrating, seed=seed),
-        POPULATION: _calibration(held_out, calibrating.beats, calibrating.patients),
+        POPULATION: _calibration(population, calibrating.beats, calibrating.patients),
+        CONTEXT: _calibration([views.context for views in held_out], calibrating.beats, calibrating.patients),
         "rhythm": _calibration(rhythm, calibrating.windows, calibrating.patients),
     }
     return Model(
@@ -95,7 +97,9 @@ def fit(
         facts=Facts(
             beats_per_hour=_per_hour(intervals_s, everyone.patients),
             windows_per_hour=_windows_per_hour(members["rhythm"], everyone, recipe),
-            population_median=_population_limit([*held_out, *stopped], [*calibrating.beats, *stopping.beats]),
+            population_median=_population_limit(
+                [*population, *(views.population for views in stopped)], [*calibrating.beats, *stopping.beats]
+            ),
             calibration_patients=len(set(calibrating.patients)),
             calibration_beats=_count(calibrating.beats),
             calibration_windows=_count(calibrating.windows),
@@ -116,12 +120,13 @@ def _joined(groups: Sequence[Normals]) -> Normals:
         )
     }
     records, patients, beats, windows = zip(*rows.values(), strict=True)
-    return Normals(records=records, patients=patients, beats=beats, windows=windows)
+    return replace(groups[0], records=records, patients=patients, beats=beats, windows=windows)
 
 
 def _only(normals: Normals, rows: Sequence[int]) -> Normals:
     """Keep some of the records, by their place."""
-    return Normals(
+    return replace(
+        normals,
         records=tuple(normals.records[row] for row in rows),
         patients=tuple(normals.patients[row] for row in rows),
         beats=tuple(normals.beats[row] for row in rows),

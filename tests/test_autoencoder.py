@@ -9,7 +9,14 @@ from builders import examples, normals
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from cardioclarity.detectors.autoencoder import Autoencoder, FittedAutoencoder, convolutional, dense
+from cardioclarity.detectors.autoencoder import (
+    Autoencoder,
+    FittedAutoencoder,
+    context,
+    convolutional,
+    dense,
+    intervals,
+)
 from cardioclarity.detectors.fitting import Settings, best_device
 from cardioclarity.detectors.protocol import Normals
 from cardioclarity.errors import NotFoundError
@@ -18,19 +25,21 @@ from cardioclarity.examples import Examples
 UNUSUAL = (40, 61, 80)
 DENSE = replace(dense(), settings=Settings(epochs=12))
 CONV = replace(convolutional(), settings=Settings(epochs=15))
+CONTEXT = replace(context(), settings=replace(context().settings, epochs=12))
+INTERVALS = replace(intervals(), settings=replace(intervals().settings, epochs=20))
+SETTINGS = {"dense": DENSE, "conv": CONV, "context": CONTEXT, "intervals": INTERVALS}
 BOTH = pytest.mark.parametrize("name", ["dense", "conv"])
+EVERY = pytest.mark.parametrize("name", SETTINGS)
 
 
 @pytest.fixture(scope="module")
 def fitted() -> dict[str, FittedAutoencoder]:
     patients, others = normals(5), normals(2, seed=50)
-    return {
-        name: detector.fit(patients, held_out=others, seed=0) for name, detector in (("dense", DENSE), ("conv", CONV))
-    }
+    return {name: detector.fit(patients, held_out=others, seed=0) for name, detector in SETTINGS.items()}
 
 
 def settings_of(name: str) -> Autoencoder:
-    return {"dense": DENSE, "conv": CONV}[name]
+    return SETTINGS[name]
 
 
 def rows(given: Examples, chosen: np.ndarray) -> Examples:
@@ -85,7 +94,7 @@ def test_what_is_drawn_has_the_leads_and_samples_of_its_window_and_abstains_with
     assert np.isnan(drawn[~seen.whole]).all()
 
 
-@BOTH
+@EVERY
 def test_what_was_stored_and_loaded_scores_the_same_bits(fitted, name):
     seen = examples(seed=77, n_beats=300)
     stored = {key: value.copy() for key, value in fitted[name].arrays().items()}
@@ -95,7 +104,7 @@ def test_what_was_stored_and_loaded_scores_the_same_bits(fitted, name):
     assert all(np.array_equal(again.arrays()[key], stored[key]) for key in stored)
 
 
-@BOTH
+@EVERY
 def test_stored_arrays_are_contiguous_and_sealed_and_what_is_loaded_does_not_follow_its_source(fitted, name):
     assert all(v.flags.c_contiguous and not v.flags.writeable for v in fitted[name].arrays().values())
     source = {key: value.copy() for key, value in fitted[name].arrays().items()}
@@ -123,7 +132,7 @@ def test_a_long_record_scores_as_its_parts(fitted, name):
     np.testing.assert_allclose(fitted[name].score(seen), np.concatenate(parts), atol=1e-5, rtol=0)
 
 
-@BOTH
+@EVERY
 @pytest.mark.skipif(best_device().type != "cpu", reason="bits repeat on a CPU only")
 def test_one_seed_gives_one_set_of_arrays_and_another_seed_another(name):
     detector = replace(settings_of(name), settings=Settings(epochs=1))
@@ -180,7 +189,7 @@ def test_a_lead_that_the_network_does_not_read_changes_nothing(fitted):
     beats, long = seen.beats.copy(), seen.long.copy()
     beats[:, 1:] = long[:, 2:] = np.nan
     broken = replace(seen, beats=beats, long=long, amplitude_mv=np.array([1.0, 1.0, np.nan], np.float32))
-    for network in fitted.values():
+    for network in (fitted["dense"], fitted["conv"]):
         assert np.array_equal(network.score(broken), network.score(seen), equal_nan=True)
 
 
@@ -219,17 +228,6 @@ def test_only_normal_beats_are_learned():
     assert all(np.array_equal(first[key], again[key]) for key in first)
 
 
-def test_a_long_record_teaches_no_more_than_700_beats_and_the_seed_draws_them():
-    record = examples(900)
-    marked = record.beats.copy()
-    marked[:] = np.arange(900, dtype=np.float32)[:, None, None] / 900
-    marking = whole([replace(record, beats=marked)])
-    drawn = [DENSE._draw(marking, 1, 140, np.random.default_rng(seed))[:, 0, 0] for seed in (0, 0, 1)]
-    assert [len(set(one)) for one in drawn] == [700] * 3
-    assert np.array_equal(drawn[0], drawn[1])
-    assert not np.array_equal(drawn[0], drawn[2])
-
-
 def test_a_fit_without_a_single_usable_beat_says_so():
     record = examples(60)
     unusable = whole([replace(record, whole=np.zeros(60, bool))])
@@ -254,3 +252,52 @@ def test_importing_and_scoring_leave_the_threads_of_the_process_alone(fitted):
 def test_parameters_are_counted_without_the_shape(fitted):
     assert fitted["dense"].n_parameters == 10_484
     assert fitted["conv"].n_parameters == 78_706
+    assert fitted["context"].n_parameters == 6_196
+    assert fitted["intervals"].n_parameters == 4_425
+
+
+@pytest.mark.parametrize("name", ["context", "intervals"])
+def test_an_early_wide_beat_scores_higher_than_all_normal_ones_by_what_is_near_it(fitted, name):
+    seen = examples(seed=77, unusual=UNUSUAL)
+    scores = fitted[name].score(seen)
+    near = {other + step for other in UNUSUAL for step in (-1, 0, 1)}
+    normal = [beat for beat in range(len(scores)) if beat not in near and np.isfinite(scores[beat])]
+    assert scores[list(UNUSUAL)].min() > scores[normal].max()
+
+
+def test_a_beat_takes_no_part_in_what_is_expected_of_it(fitted):
+    seen = examples(seed=77)
+    beats = seen.beats.copy()
+    beats[60] = -beats[60]
+    changed = fitted["context"].score(replace(seen, beats=beats))
+    assert changed[60] > fitted["context"].score(seen)[60] + 1
+    distant = np.abs(np.arange(120) - 60) > 24  # no nearer beat than these can have it among its neighbours
+    np.testing.assert_allclose(changed[distant], fitted["context"].score(seen)[distant], rtol=1e-6)
+
+
+def test_a_late_beat_is_not_strange(fitted):
+    seen = examples(seed=77)
+    rr_s = seen.rr_s.copy()
+    rr_s[60] *= 1.8
+    assert fitted["intervals"].score(replace(seen, rr_s=rr_s))[60] < np.nanmedian(fitted["intervals"].score(seen))
+
+
+def test_a_network_that_draws_nothing_has_no_window(fitted):
+    assert {name: network.window for name, network in fitted.items()} == {
+        "dense": "beats",
+        "conv": "long",
+        "context": None,
+        "intervals": None,
+    }
+
+
+def test_where_nobody_says_what_is_normal_the_strangest_beats_teach_nothing():
+    patients, others = normals(4, 150, unusual=range(20, 150, 12)), normals(2, 100, seed=50)
+    all_of_them = replace(patients, beats=tuple(np.ones_like(mask) for mask in patients.beats))
+    seen = examples(seed=77, unusual=UNUSUAL)
+    normal = np.setdiff1d(np.flatnonzero(seen.whole), UNUSUAL)
+    apart = []
+    for unlabelled in (False, True):
+        learned = DENSE.fit(replace(all_of_them, unlabelled=unlabelled), held_out=others, seed=0).score(seen)
+        apart.append(np.median(learned[list(UNUSUAL)]) - np.median(learned[normal]))
+    assert apart[1] > apart[0]

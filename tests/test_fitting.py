@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from cardioclarity.detectors.fitting import History, Settings, best_device, fit
-from cardioclarity.detectors.networks import build
+from cardioclarity.detectors.networks import Redrawing, build
 
 N_SAMPLES = 24
 on_cpu = pytest.mark.skipif(best_device().type != "cpu", reason="bits repeat on a CPU only")
@@ -24,7 +24,7 @@ def short_fit(inputs=None, held_out=None, *, seed=0, architecture="dense", **set
     network = build(architecture, n_leads=1, n_samples=N_SAMPLES, seed=seed)
     inputs = waves(300, 1) if inputs is None else inputs
     held_out = waves(60, 2) if held_out is None else held_out
-    return fit(network, inputs, held_out, seed=seed, settings=Settings(**{"epochs": 4, **settings}))
+    return fit(network, (inputs,), (held_out,), seed=seed, settings=Settings(**{"epochs": 4, **settings}))
 
 
 def redraw_loss(state: dict[str, torch.Tensor], beats: np.ndarray, architecture="dense") -> float:
@@ -98,7 +98,7 @@ def test_the_seed_draws_the_order_of_the_beats():
     fitted = []
     for seed in (0, 1):
         network.load_state_dict(start)
-        fitted.append(fit(network, waves(300, 1), waves(60, 2), seed=seed, settings=Settings(epochs=1))[0])
+        fitted.append(fit(network, (waves(300, 1),), (waves(60, 2),), seed=seed, settings=Settings(epochs=1))[0])
     assert not all(torch.equal(fitted[0][name], fitted[1][name]) for name in start)
 
 
@@ -135,7 +135,7 @@ def test_a_fit_that_runs_away_keeps_an_epoch_and_tells_so():
 
 
 def test_beats_that_are_drawn_without_any_error_have_a_finite_loss():
-    class Copy(torch.nn.Module):
+    class Copy(Redrawing):
         def __init__(self):
             super().__init__()
             self.gain = torch.nn.Parameter(torch.ones(()))
@@ -143,7 +143,7 @@ def test_beats_that_are_drawn_without_any_error_have_a_finite_loss():
         def forward(self, beats):
             return self.gain * beats
 
-    _, history = fit(Copy(), waves(50, 1), waves(20, 2), seed=0, settings=Settings(epochs=1, weight_decay=0.0))
+    _, history = fit(Copy(), (waves(50, 1),), (waves(20, 2),), seed=0, settings=Settings(epochs=1, weight_decay=0.0))
     assert math.isfinite(history.held_out_loss[0])
 
 
@@ -160,3 +160,30 @@ def test_the_inputs_are_not_changed():
     short_fit(inputs, held_out, epochs=1)
     assert np.array_equal(inputs, before[0])
     assert np.array_equal(held_out, before[1])
+
+
+def test_trimmed_beats_teach_nothing():
+    loud = waves(300, 1)
+    loud[::10] = 3.0  # flat and far away; the waves alone say how to draw a wave
+    held_out = waves(60, 2)
+    _, all_of_them = short_fit(loud, held_out, epochs=20, learning_rate=5e-3)
+    _, trimmed = short_fit(loud, held_out, epochs=20, learning_rate=5e-3, trimmed=0.15)
+    assert min(trimmed.held_out_loss) < min(all_of_them.held_out_loss)
+
+
+def test_a_long_gradient_is_shortened():
+    loud = 1e3 * waves(300, 1)
+    start = build("dense", n_leads=1, n_samples=N_SAMPLES, seed=0)
+    lengths = []
+    torch_clip, network = torch.nn.utils.clip_grad_norm_, start
+
+    def noted(parameters, most):
+        lengths.append(float(torch_clip(list(parameters), most)))
+        return torch.tensor(0.0)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch.nn.utils, "clip_grad_norm_", noted)
+        fit(network, (loud,), (loud,), seed=0, settings=Settings(epochs=1, largest_gradient=5.0))
+        short_fit(epochs=1)
+    assert len(lengths) == 300 // 128
+    assert max(lengths) > 5.0

@@ -35,7 +35,7 @@ def dense_only() -> Model:
 
 
 def test_empty_detectors_mean_the_default_ensemble_and_rhythm_and_quality_always_join(full, template_only):
-    assert sorted(full.members) == ["ae-conv", "ae-dense", "quality", "rhythm", "template"]
+    assert sorted(full.members) == sorted([*training.DEFAULT_BEAT_DETECTORS, "quality", "rhythm"])
     assert sorted(template_only.members) == ["quality", "rhythm", "template"]
 
 
@@ -274,7 +274,7 @@ def test_a_single_patient_may_serve_all_purposes_and_the_facts_say_so():
 @pytest.mark.parametrize("name", ["oracle", "rhythm", "quality"])
 def test_a_name_that_is_no_beat_detector_is_refused_with_those_that_are(name):
     with pytest.raises(
-        NotFoundError, match=f"beat detector '{name}' does not exist; there are: ae-conv, ae-dense, templ"
+        NotFoundError, match=f"beat detector '{name}' does not exist; there are: ae-context, ae-conv, ae-dense, "
     ):
         training.check_names(("template", name))
 

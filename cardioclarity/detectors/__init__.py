@@ -8,6 +8,9 @@ from cardioclarity.detectors.protocol import Detector
 from cardioclarity.errors import NotFoundError
 from cardioclarity.vocabulary import Head
 
+View = Literal["record", "population", "context"]
+"""What a beat is held against: the record's own beats, the beats of the population, or the beats near it."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Registered:
@@ -17,19 +20,33 @@ class Registered:
         target: ``module:callable``; called without arguments it gives the detector's default settings.
         item: What one score belongs to.
         head: The question that the detector helps to answer.
+        view: Of a beat detector, what it holds a beat against.
     """
 
     target: str
     item: Literal["beat", "window"]
     head: Head
+    view: View | None = None
+
+
+def _of_beats(target: str, view: View) -> Registered:
+    return Registered(target=f"cardioclarity.detectors.{target}", item="beat", head=Head.BEAT, view=view)
+
+
+def _of_windows(target: str, head: Head) -> Registered:
+    return Registered(target=f"cardioclarity.detectors.{target}", item="window", head=head)
 
 
 REGISTRY: Final = {
-    "template": Registered(target="cardioclarity.detectors.template:Template", item="beat", head=Head.BEAT),
-    "ae-dense": Registered(target="cardioclarity.detectors.autoencoder:dense", item="beat", head=Head.BEAT),
-    "ae-conv": Registered(target="cardioclarity.detectors.autoencoder:convolutional", item="beat", head=Head.BEAT),
-    "rhythm": Registered(target="cardioclarity.detectors.rhythm:Rhythm", item="window", head=Head.RHYTHM),
-    "quality": Registered(target="cardioclarity.detectors.quality:Quality", item="window", head=Head.QUALITY),
+    "template": _of_beats("template:Template", "record"),
+    "ae-dense": _of_beats("autoencoder:dense", "population"),
+    "ae-conv": _of_beats("autoencoder:convolutional", "population"),
+    "pca": _of_beats("linear:residual", "population"),
+    "density": _of_beats("linear:density", "population"),
+    "ae-context": _of_beats("autoencoder:context", "context"),
+    "ae-intervals": _of_beats("autoencoder:intervals", "context"),
+    "rhythm": _of_windows("rhythm:Rhythm", Head.RHYTHM),
+    "quality": _of_windows("quality:Quality", Head.QUALITY),
 }
 """Every detector by the name that the command line, the model folder and the reports use."""
 

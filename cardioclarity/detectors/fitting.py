@@ -1,20 +1,22 @@
 """Fitting a network to normal beats: device, precision, batches, early stopping and seeds, in this one place."""
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
+
+from cardioclarity.detectors.networks import Network
+from cardioclarity.detectors.readings import Inputs
 
 _MIN_BATCH: Final = 128
 _MAX_BATCH: Final = 4096
 _STEPS_PER_EPOCH: Final = 128
-_SMALLEST_ERROR: Final = 1e-12
+_UNTRIMMED_EPOCHS: Final = 2  # an untaught network does not know yet what is strange
+_LOUDEST: Final = 20.0  # a beat counts at most so much when an epoch is judged
 _COMPILE_FROM: Final = 50_000_000
 """Beats seen in a whole fit (beats times epochs) from which a minute of compilation on CUDA is repaid."""
 
@@ -28,12 +30,19 @@ class Settings:
         patience: Stop after so many epochs without a better held-out loss.
         learning_rate: Of AdamW, at the start; it falls to nothing along a cosine.
         weight_decay: Of AdamW.
+        trimmed: Share of each batch, the strangest beats, that teaches nothing: for beats of which nobody says that they
+            are normal.
+        largest_gradient: A longer gradient is shortened to this length; None leaves it.
+        bfloat16: Multiply in bfloat16 on CUDA.
     """
 
     epochs: int = 30
     patience: int = 6
     learning_rate: float = 2e-3
     weight_decay: float = 1e-4
+    trimmed: float = 0.0
+    largest_gradient: float | None = None
+    bfloat16: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,9 +50,9 @@ class History:
     """What happened in a fit.
 
     Attributes:
-        loss: Per epoch, mean squared error over the beats it was fitted on, while they were being learned.
-        held_out_loss: Per epoch, mean over the held-out beats of the logarithm of each one's mean squared error: what
-            a detector scores by, and what a few loud beats do not decide.
+        loss: Per epoch, mean loss over the beats it was fitted on, while they were being learned.
+        held_out_loss: Per epoch, mean misfit of the held-out beats, bounded so that a few
+            loud beats do not decide.
         best_epoch: Index of the epoch whose weights were kept.
         device: Where it ran.
     """
@@ -62,17 +71,17 @@ def best_device() -> torch.device:
 
 
 def fit(
-    network: nn.Module, inputs: NDArray[np.float32], held_out: NDArray[np.float32], *, seed: int, settings: Settings
+    network: Network, inputs: Inputs, held_out: Inputs, *, seed: int, settings: Settings
 ) -> tuple[dict[str, Tensor], History]:
-    """Teach a network to draw its inputs again, and keep the epoch that does best on other patients.
+    """Teach a network what normal beats look like, and keep the epoch that does best on other patients.
 
     All beats lie on the device from the start and are indexed there. On a CPU, equal arguments give equal bits with
     equal numbers of threads; on other devices the sums of a backward pass have no fixed order.
 
     Args:
-        network: Maps (beat, lead, sample) to the same axes; its weights change.
-        inputs: (beat, lead, sample) float32, at least one beat.
-        held_out: The same of other patients; where it is empty, the fit is judged by `inputs`.
+        network: Its `loss` is made small, its `strangeness` judged; its weights change.
+        inputs: (beat, ...) float32 each, at least one beat.
+        held_out: The same of other patients; where they are empty, the fit is judged by `inputs`.
         seed: Draws the order of the beats.
         settings: How to fit.
 
@@ -81,8 +90,8 @@ def fit(
     """
     device = best_device()
     network.to(device)
-    beats = torch.from_numpy(inputs).to(device)
-    judged = torch.from_numpy(held_out).to(device) if len(held_out) else beats
+    beats = [torch.from_numpy(array).to(device) for array in inputs]
+    judged = [torch.from_numpy(array).to(device) for array in held_out] if len(held_out[0]) else beats
     losses: list[float] = []
     held_out_losses: list[float] = []
     best: dict[str, Tensor] = {}
@@ -103,28 +112,30 @@ def fit(
     )
 
 
-def _epochs(network: nn.Module, beats: Tensor, *, seed: int, settings: Settings) -> Iterator[float]:
+def _epochs(network: Network, beats: Sequence[Tensor], *, seed: int, settings: Settings) -> Iterator[float]:
     """Fit epoch by epoch; yields the mean loss of each, with the network ready to be judged."""
-    device = beats.device
+    device, n_beats = beats[0].device, len(beats[0])
     generator = torch.Generator(device).manual_seed(seed)
     optimizer = torch.optim.AdamW(
         network.parameters(), settings.learning_rate, weight_decay=settings.weight_decay, fused=device.type != "mps"
     )
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, settings.epochs)
-    forward = _compiled(network, len(beats) * settings.epochs, device)
-    size = min(max(len(beats) // _STEPS_PER_EPOCH, _MIN_BATCH), _MAX_BATCH, len(beats))
-    n_steps = len(beats) // size  # no ragged batch: a compiled network would be compiled again for it
-    for _ in range(settings.epochs):
+    loss_of = _compiled(network, n_beats * settings.epochs, device)
+    size = min(max(n_beats // _STEPS_PER_EPOCH, _MIN_BATCH), _MAX_BATCH, n_beats)
+    n_steps = n_beats // size  # no ragged batch: a compiled network would be compiled again for it
+    for epoch in range(settings.epochs):
         network.train()
-        order = torch.randperm(len(beats), generator=generator, device=device)
+        n_kept = size - round(settings.trimmed * size) if epoch >= _UNTRIMMED_EPOCHS else size
+        order = torch.randperm(n_beats, generator=generator, device=device)
         total = torch.zeros((), device=device)
         for rows in order[: n_steps * size].view(n_steps, size):
             optimizer.zero_grad(set_to_none=True)
-            batch = beats[rows]
-            with torch.autocast("cuda", torch.bfloat16, enabled=device.type == "cuda"):
-                redrawn = forward(batch)
-            loss = (redrawn.float() - batch).square().mean()
+            with torch.autocast("cuda", torch.bfloat16, enabled=device.type == "cuda" and settings.bfloat16):
+                losses = loss_of(*(array[rows] for array in beats))
+            loss = (losses if n_kept == size else losses.topk(n_kept, largest=False).values).mean()
             loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
+            if settings.largest_gradient is not None:
+                nn.utils.clip_grad_norm_(network.parameters(), settings.largest_gradient)
             optimizer.step()
             total += loss.detach()
         schedule.step()
@@ -132,19 +143,19 @@ def _epochs(network: nn.Module, beats: Tensor, *, seed: int, settings: Settings)
         yield total.item() / n_steps
 
 
-def _judge(network: nn.Module, beats: Tensor) -> float:
-    """Mean log error over all beats; infinite for a fit that ran away, so that a later epoch can be better."""
+def _judge(network: Network, beats: Sequence[Tensor]) -> float:
+    """Mean misfit of all beats; infinite for a fit that ran away, so that a later epoch can be better."""
     with torch.inference_mode():
-        errors = [(network(batch) - batch).square().flatten(1).mean(1) for batch in torch.split(beats, 1024)]
-        loss = torch.cat(errors).clamp_min(_SMALLEST_ERROR).log().mean().item()
-    return loss if math.isfinite(loss) else math.inf
+        batches = zip(*(torch.split(array, 1024) for array in beats), strict=True)
+        scores = torch.cat([network.misfit(*batch) for batch in batches])
+    return scores.clamp_max(_LOUDEST).mean().item() if bool(scores.isfinite().all()) else math.inf
 
 
-def _compiled(network: nn.Module, n_seen: int, device: torch.device) -> Callable[[Tensor], Tensor]:
+def _compiled(network: Network, n_seen: int, device: torch.device) -> Callable[..., Tensor]:
     """Compile where it is repaid: long fits on CUDA. The weights stay those of `network`."""
     if device.type != "cuda" or n_seen < _COMPILE_FROM:
-        return network
-    compiled: Callable[[Tensor], Tensor] = torch.compile(network, dynamic=False)
+        return network.loss
+    compiled: Callable[..., Tensor] = torch.compile(network.loss, dynamic=False)
     return compiled
 
 

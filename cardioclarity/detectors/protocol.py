@@ -22,12 +22,14 @@ class Normals:
         patients: Per record the patient.
         beats: Per record a (beat,) bool mask.
         windows: Per record a (window,) bool mask.
+        unlabelled: Nothing says which rows are normal: all are taken, and some of them are not.
     """
 
     records: tuple[Examples, ...]
     patients: tuple[str, ...]
     beats: tuple[NDArray[np.bool_], ...]
     windows: tuple[NDArray[np.bool_], ...]
+    unlabelled: bool = False
 
     def __post_init__(self) -> None:
         """Check that each patient and each mask belongs to a record."""

@@ -9,9 +9,10 @@ from numpy.typing import NDArray
 
 from cardioclarity.events import Event, Evidence, Verdict
 from cardioclarity.tables.catalog import CatalogRecord
+from cardioclarity.tables.schemas import MEMBERS
 
-BEAT_MEMBERS = ("template", "ae_dense", "ae_conv", "population")
 WINDOW_MEMBERS = ("rhythm", "quality")
+BEAT_MEMBERS = tuple(name for name in MEMBERS if name not in WINDOW_MEMBERS)
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,7 +34,10 @@ KEYS: Final[dict[str, tuple[str, ...]]] = {
 IDENTIFYING: Final = frozenset({"patient_id", "archive", "source_key", "source_version", "source_digest"})
 """Columns that point at a patient or at a delivered file: they get no statistics, neither in a file nor in the log."""
 
-MEMBERS: Final = ("template", "ae_dense", "ae_conv", "population", "rhythm", "quality")
+MEMBERS: Final = (
+    *("template", "ae_dense", "ae_conv", "pca", "density", "ae_context", "ae_intervals", "population", "context"),
+    *("rhythm", "quality"),
+)
 """The raw scores in `beats`, one column per ensemble member."""
 
 _TEXT, _COUNT, _NUMBER, _SCORE = pa.string(), pa.int64(), pa.float64(), pa.float32()
