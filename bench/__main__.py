@@ -24,6 +24,7 @@ BENCHES = (
     "training",
     "signal",
     "detection",
+    "noise",
 )
 
 

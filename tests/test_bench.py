@@ -15,6 +15,7 @@ from bench import (
     detection,
     holter,
     mitbih,
+    noise,
     patients,
     planning,
     scale,
@@ -149,6 +150,25 @@ def test_the_detection_bench_ranks_premature_beats_first_on_patients_it_has_not_
     assert rows["beat, own R peaks: auroc"].goal == "D14"
     assert rows["template: auroc"].reached is None
     assert {"D2", "D4", "D5", "D6", "D7", "D14"} <= {row.goal for row in rows.values()}
+
+
+def test_the_noise_bench_catches_noise_and_leaves_clean_windows_alone(tmp_path):
+    for seed in range(4):
+        scene = Scene(name=f"{seed}", seed=seed, duration_s=420.0, rate_hz=360.0, leads=("MLII", "V1"))
+        for key, data in wfdb_files(ecg(scene), MIT).items():
+            (tmp_path / key).write_bytes(data)
+    waves = np.random.default_rng(0).normal(size=(2, 60 * 360)).astype(np.float32)
+
+    measured = noise.measure(tmp_path, names=("0", "1", "2", "3"), noises={"ma": waves, "bw": waves})
+
+    rows = {row.what: row for row in measured}
+    for snr_db in (0, 3, 6):
+        assert rows[f"noise_unreadable_share, ma {snr_db} dB"].ours > 0.97
+        assert rows[f"noise_unreadable_share, bw {snr_db} dB"].reached is None
+    assert rows["noise_unreadable_share, em and ma"].reached
+    assert rows["clean_unreadable_share"].reached
+    assert np.isnan(rows["vt_unreadable_share"].ours)
+    assert not rows["vt_unreadable_share"].reached
 
 
 def test_the_training_bench_times_both_halves(archive):
