@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from cardioclarity.beats import alignment, cut, intervals, late_beats, normalise, qrs_amplitude
 from cardioclarity.filtering import band_pass, resample
 from cardioclarity.rates import mean_rate, touching
-from cardioclarity.readability import defects, dissimilarity, noise, sinusoidal
+from cardioclarity.readability import defects, residual, roughness, sinusoidal
 from cardioclarity.record import Annotations, Record
 from cardioclarity.regularity import rhythm
 from cardioclarity.rpeaks import best_lead, detect, is_hopeless
@@ -60,7 +60,7 @@ class Recipe:
 
 
 RHYTHM_FEATURES = ("mad30", "entropy30", "mad60", "entropy60", "lag3", "fast", "tachy", "slow", "trigeminy")
-QUALITY_FEATURES = ("missing", "flat", "rails", "mut", "hf", "rms_mv")
+QUALITY_FEATURES = ("missing", "flat", "rails", "residual", "roughness", "rms_mv")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -82,7 +82,7 @@ class Examples:
         window_start: (window,) int64, first sample of each window of `window_s`; the last window may be shorter.
         quality: (window, lead, 6) float32, columns QUALITY_FEATURES, per analysed lead.
         window_peaks: (window,) int32, R peaks inside the window.
-        sinusoidal: (window,) float32, share of power near the dominant frequency in 2-8 Hz (flutter rescue).
+        sinusoidal: (window,) float32, share of power near the dominant frequency in 2.5-8 Hz (flutter rescue).
         rhythm: (window, 9) float32, columns RHYTHM_FEATURES; NaN where fewer than 8 RR intervals are near.
         rate_bpm: (window,) float32, 60 / mean RR of the intervals that touch the window; NaN with none.
         adapted: The record has beats enough for a template of its own.
@@ -296,7 +296,8 @@ def _quality(
         shape_mv = band_pass(short_mv, rate_hz=short_hz, low_hz=_SIMILAR_BAND_HZ[0], high_hz=_SIMILAR_BAND_HZ[1])
         shapes, whole = cut(shape_mv[None], centres, before=before, after=after)
         quality[:, lead, :3] = defects(raw_mv, window_start, rate_hz=rate_hz)
-        quality[:, lead, 3] = dissimilarity(shapes[:, 0], whole, edge[:-1], edge[1:])
-        quality[:, lead, 4] = noise(raw_mv, window_start, rate_hz=rate_hz, amplitude_mv=float(amplitude_mv[lead]))
+        height_mv = float(amplitude_mv[lead])
+        quality[:, lead, 3] = residual(shapes[:, 0], whole, edge[:-1], edge[1:], amplitude_mv=height_mv)
+        quality[:, lead, 4] = roughness(short_mv, short_start, rate_hz=short_hz, amplitude_mv=height_mv)
         quality[:, lead, 5] = root_mean_square(short_mv, short_start)
     return quality

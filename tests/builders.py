@@ -100,8 +100,8 @@ def examples(
 def quality(rng: np.random.Generator, n_windows: int, n_leads: int) -> NDArray[np.float32]:
     """Quality features of clean signal: nothing missing, flat or railed; beats alike; little noise."""
     features = np.zeros((n_windows, n_leads, len(QUALITY_FEATURES)), np.float32)
-    features[..., QUALITY_FEATURES.index("mut")] = rng.uniform(0.005, 0.03, features.shape[:2])
-    features[..., QUALITY_FEATURES.index("hf")] = rng.normal(-4.0, 0.3, features.shape[:2])
+    features[..., QUALITY_FEATURES.index("residual")] = rng.uniform(0.005, 0.03, features.shape[:2])
+    features[..., QUALITY_FEATURES.index("roughness")] = rng.uniform(0.005, 0.015, features.shape[:2])
     features[..., QUALITY_FEATURES.index("rms_mv")] = rng.uniform(0.1, 0.3, features.shape[:2])
     return features
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from cardioclarity.readability import defects, dissimilarity, noise, sinusoidal
+from cardioclarity.readability import defects, residual, roughness, sinusoidal
 from cardioclarity.windows import window_starts
 
 RATE_HZ = 200.0
@@ -69,100 +69,123 @@ def test_rails_are_three_or_more_equal_samples_at_the_smallest_or_largest_value(
     np.testing.assert_allclose(defects(signal, starts(signal), rate_hz=RATE_HZ)[:, RAILS], [0, share, 0])
 
 
-def test_equal_beats_are_not_dissimilar_and_noise_is():
+def left_over(beats, first, stop, *, whole=None, amplitude_mv=1.0):
+    whole = np.ones(len(beats), bool) if whole is None else whole
+    return residual(beats, whole, np.array([first]), np.array([stop]), amplitude_mv=amplitude_mv)[0]
+
+
+@pytest.mark.parametrize("amplitude_mv", [1.0, 2.5])
+def test_equal_beats_leave_no_residual_and_noise_between_them_leaves_itself(amplitude_mv):
     rng = np.random.default_rng(0)
-    shape = rng.normal(size=80)
-    beats = rng.normal(size=(30, 80)).astype(np.float32)
-    beats[:10] = shape * rng.uniform(0.5, 2, (10, 1)) + rng.normal(size=(10, 1))
-    first, stop = np.array([0, 10, 20]), np.array([10, 20, 30])
+    shape = 2 * rng.normal(size=80)
+    beats = np.tile(shape, (24, 1)).astype(np.float32)
+    beats[:10] = beats[:10] * rng.uniform(0.5, 2, (10, 1)) + rng.normal(size=(10, 1))
+    beats[10:14] = rng.normal(size=(4, 80))
+    beats[14:] += 0.3 * rng.normal(size=(10, 80))
 
-    mut = dissimilarity(beats, np.ones(30, bool), first, stop)
+    measured = residual(beats, np.ones(24, bool), np.array([0, 14]), np.array([10, 24]), amplitude_mv=amplitude_mv)
 
-    assert mut.dtype == np.float32
-    assert mut[0] == pytest.approx(0, abs=1e-5)
-    assert (mut[1:] > 0.6).all()
+    assert measured.dtype == np.float32
+    assert measured[0] == pytest.approx(0, abs=0.01)
+    assert measured[1] == pytest.approx(0.3 / amplitude_mv, rel=0.25)
 
 
-def test_bigeminy_repeats_its_two_shapes_and_is_not_dissimilar():
+def test_bigeminy_repeats_its_two_shapes_and_leaves_no_residual():
     shapes = np.random.default_rng(0).normal(size=(2, 80)).astype(np.float32)
-    beats = np.tile(shapes, (6, 1))
 
-    assert dissimilarity(beats, np.ones(12, bool), np.array([0]), np.array([12]))[0] == pytest.approx(0, abs=1e-5)
+    assert left_over(np.tile(shapes, (6, 1)), 0, 12) == pytest.approx(0, abs=0.002)
 
 
-def test_a_window_is_as_dissimilar_as_the_third_best_match_of_its_median_beat():
+def test_a_window_leaves_what_the_best_match_of_its_median_beat_does_not_explain():
     angle = np.deg2rad([0, 10, 30, 70, 75])
     beats = np.zeros((5, 4), np.float32)
     beats[:, 0], beats[:, 2] = np.cos(angle), np.sin(angle)
     beats[:, 1], beats[:, 3] = -beats[:, 0], -beats[:, 2]  # mean 0, so that a correlation is the cosine between angles
-    third_best = np.cos(np.deg2rad([70, 60, 40, 60, 65]))
+    best = np.cos(np.deg2rad([10, 10, 20, 5, 5]))
 
-    mut = dissimilarity(beats, np.ones(5, bool), np.array([0]), np.array([5]))
-
-    assert mut[0] == pytest.approx(1 - np.median(third_best), abs=1e-6)
+    assert left_over(beats, 0, 5) == pytest.approx(np.sqrt(1 - np.median(best)) * np.sqrt(0.5), abs=1e-5)
 
 
-@pytest.mark.parametrize(("n_before", "is_known"), [(2, False), (3, True)])
-def test_three_beats_to_either_side_help_a_window_with_one(n_before, is_known):
+@pytest.mark.parametrize(("n_before", "is_known"), [(0, False), (1, True)])
+def test_a_beat_to_either_side_helps_a_window_with_one(n_before, is_known):
     beats = np.tile(np.random.default_rng(0).normal(size=80).astype(np.float32), (n_before + 1, 1))
 
-    mut = dissimilarity(beats, np.ones(len(beats), bool), np.array([n_before]), np.array([n_before + 1]))
-
-    assert np.isnan(mut[0]) == (not is_known)
+    assert np.isnan(left_over(beats, n_before, n_before + 1)) == (not is_known)
 
 
 def test_beats_beyond_three_to_either_side_do_not_help():
-    beats = np.tile(np.random.default_rng(0).normal(size=80).astype(np.float32), (9, 1))
-    beats[5] = np.random.default_rng(1).normal(size=80)
+    beats = np.random.default_rng(1).normal(size=(9, 80)).astype(np.float32)
+    beats[4] = beats[8]
 
-    assert dissimilarity(beats, np.ones(9, bool), np.array([8]), np.array([9]))[0] > 0.5
+    assert left_over(beats, 8, 9) > 0.5
+    assert left_over(beats[:8], 7, 8) > 0.5
+    beats[5] = beats[8]
+    assert left_over(beats, 8, 9) == pytest.approx(0, abs=0.002)
 
 
 def test_a_beat_that_is_not_whole_is_compared_with_none():
     beats = np.tile(np.random.default_rng(0).normal(size=80).astype(np.float32), (5, 1))
-    whole = np.array([True, True, True, True, False])
     beats[4] = 0
+    whole = np.array([False, False, True, True, False])
 
-    assert dissimilarity(beats, whole, np.array([0]), np.array([5]))[0] == pytest.approx(0, abs=1e-5)
-    assert np.isnan(dissimilarity(beats, whole & (np.arange(5) > 0), np.array([0]), np.array([5]))[0])
+    assert left_over(beats, 0, 5, whole=whole) == pytest.approx(0, abs=0.002)
+    assert np.isnan(left_over(beats, 0, 5, whole=whole & (np.arange(5) != 2)))
 
 
-def test_windows_without_a_beat_cannot_say_how_alike_beats_are():
-    no_window = np.zeros(0, np.int64)
+def test_windows_without_a_beat_have_no_residual_to_measure():
+    no_window, nothing = np.zeros(0, np.int64), np.zeros((0, 80), np.float32)
 
-    mut = dissimilarity(np.zeros((0, 80), np.float32), np.zeros(0, bool), np.array([0, 0]), np.array([0, 0]))
+    assert np.isnan(residual(nothing, np.zeros(0, bool), np.array([0, 0]), np.array([0, 0]), amplitude_mv=1.0)).all()
+    assert residual(nothing + 1, np.zeros(0, bool), no_window, no_window, amplitude_mv=1.0).shape == (0,)
 
-    assert np.isnan(mut).all()
-    assert dissimilarity(np.ones((5, 80), np.float32), np.ones(5, bool), no_window, no_window).shape == (0,)
+
+@pytest.mark.parametrize("amplitude_mv", [np.nan, 0.0])
+def test_noise_has_no_measure_where_the_amplitude_is_unknown(amplitude_mv):
+    beats = np.random.default_rng(0).normal(size=(5, 80)).astype(np.float32)
+
+    assert np.isnan(left_over(beats, 0, 5, amplitude_mv=amplitude_mv))
+    assert np.isnan(roughness(wavy(), starts(wavy()), rate_hz=RATE_HZ, amplitude_mv=amplitude_mv)).all()
 
 
 @pytest.mark.parametrize("rate_hz", [128.0, 200.0, 360.0])
-def test_noise_is_the_log_of_the_high_band_against_the_qrs(rate_hz):
-    time_s = np.arange(int(20 * rate_hz)) / rate_hz
-    slow = np.sin(2 * np.pi * 10 * time_s)
-    hum = 0.2 * np.sin(2 * np.pi * 50 * time_s)
-    window_start = window_starts(len(time_s), rate_hz=rate_hz, window_s=10.0)
+@pytest.mark.parametrize(("hz", "weight"), [(20.0, 1.0), (5.0, 1 / 16)])
+def test_roughness_is_the_share_of_20_hz_beside_which_slow_waves_count_little(rate_hz, hz, weight):
+    time_s = np.arange(round(20 * rate_hz)) / rate_hz
+    wave = (0.2 * np.sin(2 * np.pi * hz * time_s)).astype(np.float32)
 
-    level = noise((slow + hum).astype(np.float32), window_start, rate_hz=rate_hz, amplitude_mv=2.0)
+    rough = roughness(wave, window_starts(len(wave), rate_hz=rate_hz, window_s=10.0), rate_hz=rate_hz, amplitude_mv=2.0)
 
-    np.testing.assert_allclose(level, np.log(0.2 / np.sqrt(2) / 2), atol=0.25)
-    assert (noise(slow.astype(np.float32), window_start, rate_hz=rate_hz, amplitude_mv=2.0) < level - 2).all()
-
-
-@pytest.mark.parametrize(("rate_hz", "amplitude_mv"), [(99.0, 1.0), (360.0, np.nan), (360.0, 0.0)])
-def test_noise_is_unknown_below_100_hz_and_without_an_amplitude(rate_hz, amplitude_mv):
-    assert np.isnan(noise(wavy(), starts(wavy()), rate_hz=rate_hz, amplitude_mv=amplitude_mv)).all()
+    assert rough.dtype == np.float32
+    np.testing.assert_allclose(rough, weight * 0.2 / np.sqrt(2) / 2, rtol=0.2)
 
 
-def test_noise_of_silence_is_low_and_of_missing_signal_unknown():
-    signal = np.zeros(2 * WIDTH, np.float32)
+@pytest.mark.parametrize("beats_per_s", [1, 2])
+def test_qrs_and_pacing_spikes_are_not_rough_but_noise_that_fills_their_pauses_is(beats_per_s):
+    rng = np.random.default_rng(0)
+    time_s = np.arange(2 * WIDTH) / RATE_HZ
+    since_s = time_s % (1 / beats_per_s)
+    signal = np.exp(-0.5 * ((since_s - 0.15) / 0.015) ** 2) + (since_s < 0.004)
+    signal[WIDTH:] += 0.05 * rng.normal(size=WIDTH)
+
+    quiet, noisy = roughness(signal.astype(np.float32), starts(signal), rate_hz=RATE_HZ, amplitude_mv=1.0)
+
+    assert quiet < 0.01
+    assert noisy > 0.1
+
+
+def test_roughness_needs_a_step_without_missing_samples():
+    signal = wavy(4)
     signal[:WIDTH] = NAN
+    signal[WIDTH : 2 * WIDTH : 10] = NAN
+    signal[2 * WIDTH : 3 * WIDTH - 50] = NAN
 
-    level = noise(signal, starts(signal), rate_hz=RATE_HZ, amplitude_mv=1.0)
+    rough = roughness(signal, starts(signal), rate_hz=RATE_HZ, amplitude_mv=1.0)
 
-    assert np.isnan(level[0])
-    assert np.isfinite(level[1])
-    assert level[1] < -10
+    np.testing.assert_array_equal(np.isnan(rough), [True, True, False, False])
+    assert rough[2] == pytest.approx(rough[3], rel=0.2)
+    for n in (0, 2, 19):
+        few = np.zeros(n, np.float32)
+        assert np.isnan(roughness(few, starts(few), rate_hz=RATE_HZ, amplitude_mv=1.0)).all()
 
 
 def test_flutter_is_sinusoidal_and_a_pulse_train_or_noise_is_not():
@@ -177,6 +200,15 @@ def test_flutter_is_sinusoidal_and_a_pulse_train_or_noise_is_not():
     assert share.dtype == np.float32
     assert share[0] > 0.9
     assert (share[1:] < 0.5).all()
+
+
+@pytest.mark.parametrize(("hz", "is_flutter"), [(1.5, False), (2.0, False), (2.5, True), (7.5, True)])
+def test_flutter_is_faster_than_wide_beats_with_pauses_between_them(hz, is_flutter):
+    signal = np.sin(2 * np.pi * hz * np.arange(1000) / 100).astype(np.float32)
+
+    share = sinusoidal(signal, np.array([0]), rate_hz=100.0, window_s=10.0)[0]
+
+    assert share > 0.9 if is_flutter else share == 0
 
 
 def test_power_below_and_above_the_band_does_not_hide_flutter():

@@ -1,6 +1,5 @@
-"""Readable or not: rules on the signal itself that ask whether beats look alike, never whether they look normal."""
+"""Readable or not: rules on the signal itself that ask for noise beside the QRS, never whether beats look normal."""
 
-import math
 from dataclasses import dataclass
 from typing import Final
 
@@ -19,8 +18,8 @@ _RULES: Final = (
 
 _SOFT: Final = slice(4, 6)
 _SILENT: Final = np.float32(-1.0)  # the score of a rule that cannot fire
-_LEAST_MUT_LIMIT: Final = 0.04
-"""What the development half of MIT-BIH gives. Cleaner recordings must not make the limit stricter: the waves between the
+_LEAST_RESIDUAL_LIMIT: Final = 0.036
+"""Chosen on the development half of MIT-BIH. Cleaner recordings must not make the limit stricter: the waves between the
 beats of atrial fibrillation would then count as noise."""
 
 
@@ -34,8 +33,8 @@ class Quality:
         rails_share: At least so many samples on the rails.
         few_peaks: Fewer R peaks than this, in a signal weaker than `weak_mv`: no QRS.
         weak_mv: Root mean square in millivolts.
-        noise_share: More 40-120 Hz noise than this share of the QRS amplitude. Fixed, because a quantile of clean
-            windows would refuse beats that a person still reads.
+        roughness_share: More roughness in the quiet moments than this share of the QRS amplitude. Fixed, because a
+            quantile of clean windows would refuse beats that a person still reads.
         nominal: Share of clean windows whose beats may be too unlike on the first lead; sets the limit.
         sinusoidal_share: Above it, the soft rules do not count: flutter has no QRS that could look alike.
     """
@@ -45,9 +44,9 @@ class Quality:
     rails_share: float = 0.01
     few_peaks: int = 2
     weak_mv: float = 0.05
-    noise_share: float = 0.15
+    roughness_share: float = 0.036
     nominal: float = 0.01
-    sinusoidal_share: float = 0.6
+    sinusoidal_share: float = 0.45
 
     def fit(self, normals: Normals, /, *, held_out: Normals, seed: int) -> "FittedQuality":  # noqa: ARG002  # a quantile needs neither
         """Learn how unlike the beats of a clean window may be.
@@ -60,20 +59,20 @@ class Quality:
         Returns:
             The fitted detector.
         """
-        mut = QUALITY_FEATURES.index("mut")
+        residual = QUALITY_FEATURES.index("residual")
         # Of the lead analysed first; a quantile over the better of all leads would refuse 27 % of atrial fibrillation.
         clean = [
-            examples.quality[is_normal, 0, mut]
+            examples.quality[is_normal, 0, residual]
             for examples, is_normal in zip(normals.records, normals.windows, strict=True)
         ]
         pooled = np.concatenate([np.empty(0), *clean])
         pooled = pooled[np.isfinite(pooled)]
         limit = float(np.quantile(pooled, 1.0 - self.nominal)) if len(pooled) else 0.0
-        return FittedQuality(settings=self, mut_limit=max(limit, _LEAST_MUT_LIMIT))
+        return FittedQuality(settings=self, residual_limit=max(limit, _LEAST_RESIDUAL_LIMIT))
 
     def load(self, arrays: Arrays, /) -> "FittedQuality":
         """Rebuild a fitted detector."""
-        return FittedQuality(settings=self, mut_limit=float(arrays["mut_limit"][0]))
+        return FittedQuality(settings=self, residual_limit=float(arrays["residual_limit"][0]))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,11 +81,11 @@ class FittedQuality:
 
     Attributes:
         settings: The fixed limits.
-        mut_limit: Largest `mut` (1 - correlation of the beats with their neighbours) of a readable window.
+        residual_limit: Largest `residual` of a readable window: what no other beat explains, as a share of the QRS.
     """
 
     settings: Quality
-    mut_limit: float
+    residual_limit: float
 
     def score(self, examples: Examples, /) -> NDArray[np.float32]:
         """Say how far each window lies beyond the limits.
@@ -119,7 +118,7 @@ class FittedQuality:
 
     def arrays(self) -> Arrays:
         """Give the learned limit."""
-        return {"mut_limit": np.array([self.mut_limit], np.float64)}
+        return {"residual_limit": np.array([self.residual_limit], np.float64)}
 
     def _excess(self, examples: Examples) -> NDArray[np.float32]:
         """Compute (window, lead, rule) float32: feature minus limit, positive where the rule fires."""
@@ -132,8 +131,8 @@ class FittedQuality:
                 features["flat"] - np.float32(limits.flat_share),
                 features["rails"] - at_least_rails,
                 np.where(few[:, None], np.float32(limits.weak_mv) - features["rms_mv"], _SILENT),
-                features["mut"] - np.float32(self.mut_limit),
-                features["hf"] - np.float32(math.log(limits.noise_share)),
+                features["residual"] - np.float32(self.residual_limit),
+                features["roughness"] - np.float32(limits.roughness_share),
             ],
             axis=2,
         )
