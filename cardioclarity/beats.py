@@ -19,7 +19,7 @@ def intervals(rpeaks: NDArray[np.int64], is_missing: NDArray[np.bool_], *, rate_
 
     Args:
         rpeaks: (beat,) int64, ascending sample indices.
-        is_missing: (sample,) bool, True where the lead that gave the peaks has no sample.
+        is_missing: (sample,) bool, True where no lead that gave the peaks has a sample.
         rate_hz: Samples per second.
 
     Returns:

@@ -12,7 +12,7 @@ from cardioclarity.rates import mean_rate, touching
 from cardioclarity.readability import defects, residual, roughness, sinusoidal
 from cardioclarity.record import Annotations, Record
 from cardioclarity.regularity import rhythm
-from cardioclarity.rpeaks import best_lead, detect, is_hopeless
+from cardioclarity.rpeaks import best_lead, detect_together, is_hopeless
 from cardioclarity.windows import root_mean_square, window_starts
 
 
@@ -143,15 +143,16 @@ def prepare(record: Record, recipe: Recipe, *, rpeaks: NDArray[np.int64] | None 
             (evaluation).
 
     Returns:
-        Examples of the leads that `choose_leads` names; R peaks come from the first of them. Whatever a part cannot know is
+        Examples of the leads that `choose_leads` names; R peaks come from all of them. Whatever a part cannot know is
         NaN, or marked as not whole; nothing is infinite.
     """
     leads = choose_leads(record, recipe)
     signals = _signals(record, recipe, leads)
     rate_hz, n_samples = record.rate_hz, record.n_samples
     if rpeaks is None:
-        rpeaks = detect(signals.raw_mv[0], rate_hz=rate_hz)
-    rr_s = intervals(rpeaks, np.isnan(signals.raw_mv[0]), rate_hz=rate_hz)
+        rpeaks = detect_together(signals.raw_mv, rate_hz=rate_hz)
+    is_missing = np.asarray(np.isnan(signals.raw_mv).all(axis=0), np.bool_)
+    rr_s = intervals(rpeaks, is_missing, rate_hz=rate_hz)
     late = late_beats(rr_s)
     centres = _moved(rpeaks, rate_hz, recipe.beat_rate_hz)
     amplitude_mv = qrs_amplitude(signals.short_mv, centres, late, rate_hz=recipe.beat_rate_hz)

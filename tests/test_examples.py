@@ -236,9 +236,9 @@ def test_a_beat_at_missing_signal_of_any_analysed_lead_is_not_whole():
     np.testing.assert_allclose(examples.quality[3, :, 0], [0, 0.2])
 
 
-def test_no_interval_is_known_across_missing_signal_of_the_first_lead():
+def test_no_interval_is_known_across_missing_signal_of_all_leads():
     signal_mv = heart(steady(), seconds=60.0)
-    signal_mv[0, 7500:8750] = np.nan
+    signal_mv[:, 7500:8750] = np.nan
 
     examples = prepare(record(signal_mv), RECIPE)
 

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
-from cardioclarity.rpeaks import best_lead, clarity, detect, is_hopeless
+from cardioclarity.rpeaks import best_lead, clarity, detect, detect_together, is_hopeless
 from cardioclarity.vocabulary import BEAT_CLASSES
 
 RATE_HZ = 360.0
@@ -171,6 +171,59 @@ def test_a_blunt_wave_in_a_long_interval_is_no_beat():
     assert_found(detect(signal, rate_hz=RATE_HZ), others_s)
 
 
+def test_low_waves_half_way_between_beats_are_none_where_the_rhythm_is_even():
+    waves_s = steady()[6:-6:6] + 0.42
+    all_s = np.sort(np.r_[steady(), waves_s])
+    heights = np.where(np.isin(all_s, waves_s), 0.55, 1.0)
+
+    assert_found(detect(ecg(all_s, seconds=60, height_mv=heights, t_mv=0), rate_hz=RATE_HZ), steady())
+
+
+def test_low_beats_of_an_uneven_rhythm_are_kept():
+    heights = np.where(np.arange(60) % 3 == 1, 0.55, 1.0)
+
+    assert_found(detect(ecg(irregular(), seconds=60, height_mv=heights, t_mv=0), rate_hz=RATE_HZ), irregular())
+
+
+def test_narrow_beats_are_found_among_taller_waves_of_five_per_second():
+    beats_s = steady(rr_s=0.93)
+    tremor = 0.1 * np.sin(2 * np.pi * 5 * np.arange(round(60 * RATE_HZ)) / RATE_HZ)
+    signal = ecg(beats_s, seconds=60, height_mv=0.1, t_mv=0, noise_mv=0.001) + tremor.astype(np.float32)
+
+    assert_found(detect(signal, rate_hz=RATE_HZ), beats_s, tolerance_s=0.06)
+
+
+def test_a_wave_that_one_of_two_leads_shows_alone_is_no_beat():
+    clean, twitch_s = ecg(irregular(), seconds=60), irregular()[10:40:5] + 0.38
+    disturbed = clean + bump(twitch_s, width_s=0.012, height_mv=0.8)
+
+    assert len(detect(disturbed, rate_hz=RATE_HZ)) > len(irregular())
+    assert_found(detect_together(np.stack([disturbed, clean]), rate_hz=RATE_HZ), irregular())
+    assert_found(detect_together(np.stack([clean, disturbed]), rate_hz=RATE_HZ), irregular())
+
+
+@pytest.mark.parametrize("fallen", [0.0, np.nan])
+@pytest.mark.parametrize("lead", [0, 1])
+@pytest.mark.parametrize("seconds", [3, 20])
+def test_while_a_lead_has_fallen_off_the_other_gives_the_beats_but_perhaps_one_at_the_edge(fallen, lead, seconds):
+    signal = np.stack([ecg(irregular(), seconds=60)] * 2)
+    signal[lead, round(20.2 * RATE_HZ) : round((20.2 + seconds) * RATE_HZ)] = fallen
+
+    peaks = detect_together(signal, rate_hz=RATE_HZ) / RATE_HZ
+
+    distance_s = np.abs(peaks[:, None] - irregular())
+    assert (distance_s.min(axis=1) < 0.08).all()
+    assert (distance_s.min(axis=0) < 0.08).sum() >= len(irregular()) - 1
+
+
+def test_leads_that_show_nothing_leave_the_decision_to_the_one_that_does():
+    signal = np.stack([ecg(steady(), seconds=60), *np.zeros((2, round(60 * RATE_HZ)), np.float32)])
+
+    np.testing.assert_array_equal(
+        detect_together(signal, rate_hz=RATE_HZ), detect_together(signal[:1], rate_hz=RATE_HZ)
+    )
+
+
 @pytest.mark.parametrize(
     "signal",
     [
@@ -217,14 +270,18 @@ def test_beats_on_both_sides_of_missing_signal_are_found_and_none_inside(missing
 
 @settings(max_examples=40, deadline=None)
 @given(
-    signal=npst.arrays(np.float32, st.integers(0, 700), elements=st.floats(-8, 8, width=32) | st.just(np.nan)),
+    signal=npst.arrays(
+        np.float32,
+        st.tuples(st.integers(1, 3), st.integers(0, 700)),
+        elements=st.floats(-8, 8, width=32) | st.just(np.nan),
+    ),
     rate_hz=st.sampled_from([1.0, 60.0, 128.0, 360.0]),
 )
 def test_peaks_ascend_inside_the_record_whatever_it_holds(signal, rate_hz):
-    peaks = detect(signal, rate_hz=rate_hz)
+    peaks = detect_together(signal, rate_hz=rate_hz)
 
     assert (np.diff(peaks) > 0).all()
-    assert ((peaks >= 0) & (peaks < len(signal))).all()
+    assert ((peaks >= 0) & (peaks < signal.shape[1])).all()
 
 
 def test_the_name_decides_which_lead_is_asked_first():
