@@ -25,6 +25,7 @@ BENCHES = (
     "signal",
     "detection",
     "noise",
+    "rhythm",
 )
 
 

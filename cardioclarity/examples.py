@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from cardioclarity.beats import alignment, cut, intervals, late_beats, normalise, qrs_amplitude
+from cardioclarity.beats import alignment, cut, intervals, late_beats, normalise, odd_beats, qrs_amplitude
 from cardioclarity.filtering import band_pass, resample
 from cardioclarity.rates import mean_rate, touching
 from cardioclarity.readability import defects, residual, roughness, sinusoidal
@@ -59,7 +59,7 @@ class Recipe:
         return round((self.long_before_s + self.long_after_s) * self.long_rate_hz)
 
 
-RHYTHM_FEATURES = ("mad30", "entropy30", "mad60", "entropy60", "lag3", "fast", "tachy", "slow", "trigeminy")
+RHYTHM_FEATURES = ("entropy", "spread", "fast", "tachy", "slow", "bigeminy", "trigeminy", "run")
 QUALITY_FEATURES = ("missing", "flat", "rails", "residual", "roughness", "rms_mv")
 
 
@@ -83,7 +83,7 @@ class Examples:
         quality: (window, lead, 6) float32, columns QUALITY_FEATURES, per analysed lead.
         window_peaks: (window,) int32, R peaks inside the window.
         sinusoidal: (window,) float32, share of power near the dominant frequency in 2.5-8 Hz (flutter rescue).
-        rhythm: (window, 9) float32, columns RHYTHM_FEATURES; NaN where fewer than 8 RR intervals are near.
+        rhythm: (window, 8) float32, columns RHYTHM_FEATURES; NaN where fewer than 8 RR intervals are near.
         rate_bpm: (window,) float32, 60 / mean RR of the intervals that touch the window; NaN with none.
         adapted: The record has beats enough for a template of its own.
     """
@@ -160,6 +160,8 @@ def prepare(record: Record, recipe: Recipe, *, rpeaks: NDArray[np.int64] | None 
     long, long_whole = _long_windows(signals, recipe, _moved(rpeaks, rate_hz, recipe.long_rate_hz))
     normalise(beats, amplitude_mv)
     normalise(long, amplitude_mv)
+    before = round(recipe.beat_before_s * recipe.beat_rate_hz)
+    is_odd = odd_beats(beats, whole, late, rate_hz=recipe.beat_rate_hz, before=before)
     window_start = window_starts(n_samples, rate_hz=rate_hz, window_s=recipe.window_s)
     window_edge = np.append(window_start, n_samples)
     first, stop = touching(rpeaks, window_start, n_samples=n_samples)
@@ -185,7 +187,7 @@ def prepare(record: Record, recipe: Recipe, *, rpeaks: NDArray[np.int64] | None 
             window_s=recipe.window_s,
         ),
         rhythm=rhythm(
-            rpeaks / rate_hz, rr_s, (window_edge[1:] + window_edge[:-1]) / (2 * rate_hz), first=first, stop=stop
+            rpeaks / rate_hz, rr_s, is_odd, (window_edge[1:] + window_edge[:-1]) / (2 * rate_hz), first=first, stop=stop
         ),
         rate_bpm=mean_rate(rpeaks, rr_s, window_start, n_samples=n_samples),
         adapted=len(rpeaks) >= recipe.min_beats,

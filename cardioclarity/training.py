@@ -21,7 +21,8 @@ from cardioclarity.windows import of_windows, window_ends
 
 DEFAULT_BEAT_DETECTORS: Final = ("template", "ae-dense", "ae-conv", "density", "ae-context", "ae-intervals")
 
-_FOLDS: Final = 5  # of patients, by which the record view is calibrated
+_RHYTHM: Final = "rhythm"
+_FOLDS: Final = 5  # of patients, by which the record view and the rhythm head are calibrated
 
 
 def check_names(detectors: Sequence[str]) -> None:
@@ -40,9 +41,9 @@ def fit(
 ) -> Model:
     """Fit the members, then calibrate what they say on patients whom none of them has seen.
 
-    A quarter of the patients cannot show how far healthy hearts differ. The record view learns eleven scales in a second,
-    so all patients calibrate it, each scored by a fit on the other folds of patients; what takes minutes or stops early
-    is calibrated on `calibrating` alone.
+    A quarter of the patients cannot show how far healthy hearts differ. The record view and the rhythm head learn a few
+    medians in a second, so all patients calibrate them, each scored by a fit on the other folds of patients; what takes
+    minutes or stops early is calibrated on `calibrating` alone.
 
     Args:
         fitting: Normal beats and windows to fit on; the patient's ectopic beats are simply not marked normal.
@@ -72,7 +73,7 @@ def fit(
     _require(fitting, fitting.beats, "a normal beat", "fitting")
     _require(calibrating, calibrating.beats, "a normal beat", "calibration")
     _require(everyone, intervals_s, "two normal beats in a row", "training")
-    names = dict.fromkeys([*(detectors or DEFAULT_BEAT_DETECTORS), "rhythm"])
+    names = dict.fromkeys([*(detectors or DEFAULT_BEAT_DETECTORS), _RHYTHM])
     members: dict[str, Fitted] = {name: detector(name).fit(fitting, held_out=stopping, seed=seed) for name in names}
     members["quality"] = quality
     added = [name for name in names if REGISTRY[name].view in VIEWS]
@@ -82,12 +83,11 @@ def fit(
         for normals in (calibrating, stopping)
     )
     population = [views.population for views in held_out]
-    rhythm = [members["rhythm"].score(examples) for examples in calibrating.records]
     calibrations = {
-        RECORD_VIEW: _record_view(members, everyone, calibrating, seed=seed),
+        RECORD_VIEW: _by_folds(RECORD_VIEW, members, everyone, calibrating, seed=seed),
         POPULATION: _calibration(population, calibrating.beats, calibrating.patients),
         CONTEXT: _calibration([views.context for views in held_out], calibrating.beats, calibrating.patients),
-        "rhythm": _calibration(rhythm, calibrating.windows, calibrating.patients),
+        _RHYTHM: _by_folds(_RHYTHM, members, everyone, calibrating, seed=seed),
     }
     return Model(
         recipe=recipe,
@@ -96,13 +96,13 @@ def fit(
         calibrations=calibrations,
         facts=Facts(
             beats_per_hour=_per_hour(intervals_s, everyone.patients),
-            windows_per_hour=_windows_per_hour(members["rhythm"], everyone, recipe),
+            windows_per_hour=_windows_per_hour(members[_RHYTHM], everyone, recipe),
             population_median=_population_limit(
                 [*population, *(views.population for views in stopped)], [*calibrating.beats, *stopping.beats]
             ),
             calibration_patients=len(set(calibrating.patients)),
             calibration_beats=_count(calibrating.beats),
-            calibration_windows=_count(calibrating.windows),
+            calibration_windows=_count(everyone.windows),
             record_view_patients=len(set(everyone.patients)),
             record_view_beats=_count(everyone.beats),
             calibration_is_disjoint=_are_disjoint(calibrating, fitting, stopping),
@@ -191,26 +191,31 @@ def _per_hour(lengths_s: Sequence[NDArray[np.floating]], patients: Sequence[str]
     return float(np.mean([3600.0 * n_items[patient] / seconds[patient] for patient in n_items if n_items[patient]]))
 
 
-def _record_view(members: Mapping[str, Fitted], everyone: Normals, calibrating: Normals, *, seed: int) -> Calibration:
-    """Calibrate the record view by folds of all patients; where too few can be fitted on, by the held-out ones."""
-    if RECORD_VIEW not in members:
+def _by_folds(
+    name: str, members: Mapping[str, Fitted], everyone: Normals, calibrating: Normals, *, seed: int
+) -> Calibration:
+    """Calibrate a member by folds of all patients; where too few can be fitted on, by the held-out ones."""
+    if name not in members:
         return Calibration.nothing()
-    by_folds = _calibration(_scores_by_folds(everyone, seed), everyone.beats, everyone.patients)
+    is_beat = REGISTRY[name].head is Head.BEAT
+    by_folds = _calibration(
+        _scores_by_folds(name, everyone, seed), everyone.beats if is_beat else everyone.windows, everyone.patients
+    )
     if len(by_folds.score):
         return by_folds
-    scores = [members[RECORD_VIEW].score(examples) for examples in calibrating.records]
-    return _calibration(scores, calibrating.beats, calibrating.patients)
+    scores = [members[name].score(examples) for examples in calibrating.records]
+    return _calibration(scores, calibrating.beats if is_beat else calibrating.windows, calibrating.patients)
 
 
-def _scores_by_folds(normals: Normals, seed: int) -> list[NDArray[np.float32]]:
-    """Score each record by a record view that was fitted on the patients of the other folds; it needs no early stopping."""
+def _scores_by_folds(name: str, normals: Normals, seed: int) -> list[NDArray[np.float32]]:
+    """Score each record by a member that was fitted on the patients of the other folds; it needs no early stopping."""
     patients = np.random.default_rng(seed).permutation(sorted(set(normals.patients))).tolist()
     fold_of = {patient: at % _FOLDS for at, patient in enumerate(patients)}
     folds = [fold_of[patient] for patient in normals.patients]
     found: dict[int, NDArray[np.float32]] = {}
     for fold in sorted(set(folds)):
         others = [row for row, of_row in enumerate(folds) if of_row != fold]
-        fitted = detector(RECORD_VIEW).fit(_only(normals, others), held_out=_only(normals, ()), seed=seed)
+        fitted = detector(name).fit(_only(normals, others), held_out=_only(normals, ()), seed=seed)
         found |= {row: fitted.score(normals.records[row]) for row, of_row in enumerate(folds) if of_row == fold}
     return [found[row] for row in range(len(folds))]
 

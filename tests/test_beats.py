@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cardioclarity.beats import alignment, cut, intervals, late_beats, normalise, qrs_amplitude
+from cardioclarity.beats import alignment, cut, intervals, late_beats, normalise, odd_beats, qrs_amplitude
 
 RATE_HZ = 200.0
 NAN = np.float32(np.nan)
@@ -221,3 +221,33 @@ def test_a_lead_of_unknown_amplitude_becomes_zeros_and_never_infinite(amplitude_
     assert (windows[:, 0] == 0).all()
     assert (windows[:, 1] != 0).any(axis=1).all()
     assert np.isfinite(windows).all()
+
+
+def odd(heights, widths, *, late=None, whole=None):
+    """Which of these beats are odd, each a pulse of its own height and width in one lead beside an empty one."""
+    at = np.arange(140) - 50
+    windows = np.zeros((len(heights), 2, 140), np.float32)
+    windows[:, 0] = np.array(heights)[:, None] * np.exp(-0.5 * (at / np.array(widths)[:, None]) ** 2)
+    everyone = np.ones(len(heights), bool)
+    whole, late = (everyone if mask is None else mask for mask in (whole, late))
+    return np.flatnonzero(odd_beats(windows, whole, late, rate_hz=RATE_HZ, before=50)).tolist()
+
+
+def test_a_wide_or_inverted_beat_is_odd_and_a_slightly_taller_one_is_not():
+    assert odd([1.0] * 20 + [1.0, -1.0, 1.1], [4.0] * 20 + [16.0, 4.0, 4.0]) == [20, 21]
+
+
+def test_late_beats_say_what_is_usual_even_where_most_beats_are_not():
+    late = np.arange(30) % 3 == 0
+    heights = np.where(late, 1.0, -1.0)
+
+    assert odd(heights, [4.0] * 30, late=late) == np.flatnonzero(~late).tolist()
+
+
+def test_a_beat_that_is_not_whole_is_never_odd_and_without_late_beats_none_is():
+    whole = np.arange(20) != 7
+    heights = np.where(np.isin(np.arange(20), [7, 9]), -1.0, 1.0)
+
+    assert odd(heights, [4.0] * 20, whole=whole) == [9]
+    assert odd(heights, [4.0] * 20, late=np.zeros(20, bool)) == []
+    assert not len(odd_beats(np.zeros((0, 1, 140), np.float32), whole[:0], whole[:0], rate_hz=RATE_HZ, before=50))

@@ -18,6 +18,7 @@ from bench import (
     noise,
     patients,
     planning,
+    rhythm,
     scale,
     segments,
     signal,
@@ -28,6 +29,7 @@ from bench.rounds import in_turn, least, middle, share
 from bench.rows import HEADINGS, Row, table
 from cardioclarity import models, readers
 from cardioclarity.readers.protocol import Source
+from cardioclarity.record import Annotations
 from cardioclarity.storage import open_storage
 from cardioclarity.synthetic.archive import MIT, wfdb_files
 from cardioclarity.synthetic.pacing import Scene
@@ -169,6 +171,15 @@ def test_the_noise_bench_catches_noise_and_leaves_clean_windows_alone(tmp_path):
     assert rows["clean_unreadable_share"].reached
     assert np.isnan(rows["vt_unreadable_share"].ours)
     assert not rows["vt_unreadable_share"].reached
+
+
+def test_the_rhythm_bench_labels_windows_and_ranks_them_by_patients_held_out(archive):
+    rows = {row.what: row for row in rhythm.measure(archive, names=NAMES)}
+
+    assert {row.goal for row in rows.values()} == {"D9"}
+    marks = Annotations(sample=np.array([0, 7200, 14400]), symbol=("+",) * 3, aux=("(N", "(AFIB", "(N"))
+    found = rhythm.labels(marks, np.arange(0.0, 50.0, 5.0), 60.0, rate_hz=360.0)
+    assert found.tolist() == ["N", "N", "N", "AFIB", "AFIB", "AFIB", "AFIB", "AFIB", "N", "N"]
 
 
 def test_the_training_bench_times_both_halves(archive):

@@ -117,7 +117,7 @@ def test_beats_take_the_readability_of_their_window(template_only):
 def test_an_irregular_rhythm_gets_a_small_p(template_only):
     record = examples(120, seed=27)
     rhythm = record.rhythm.copy()
-    rhythm[3, RHYTHM_FEATURES.index("mad30")] = 1.0
+    rhythm[3, RHYTHM_FEATURES.index("spread")] = 1.0
 
     found = template_only.evidence(replace(record, rhythm=rhythm))
 

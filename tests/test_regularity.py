@@ -7,15 +7,15 @@ from hypothesis import strategies as st
 
 from cardioclarity.examples import RHYTHM_FEATURES
 from cardioclarity.rates import touching
-from cardioclarity.regularity import rhythm
+from cardioclarity.regularity import early_beats, repeats, rhythm
 from cardioclarity.windows import window_starts
 
 RATE_HZ = 200.0
 WIDTH = 2000
 
 
-def features(rr_s, *, unknown=()):
-    """Name → (window,) of a record with these intervals."""
+def features(rr_s, *, unknown=(), odd=()):
+    """Name → (window,) of a record with these intervals, some beats of another shape."""
     beat_s = 0.5 + np.r_[0, np.cumsum(rr_s)]
     rr = np.r_[np.nan, rr_s].astype(np.float32)
     rr[list(unknown)] = np.nan
@@ -23,7 +23,9 @@ def features(rr_s, *, unknown=()):
     n_samples = int(rpeaks[-1]) + 100
     window_start = window_starts(n_samples, rate_hz=RATE_HZ, window_s=10.0)
     first, stop = touching(rpeaks, window_start, n_samples=n_samples)
-    table = rhythm(beat_s, rr, (window_start + WIDTH / 2) / RATE_HZ, first=first, stop=stop)
+    is_odd = np.zeros(len(rr), bool)
+    is_odd[list(odd)] = True
+    table = rhythm(beat_s, rr, is_odd, (window_start + WIDTH / 2) / RATE_HZ, first=first, stop=stop)
     assert table.dtype == np.float32
     return dict(zip(RHYTHM_FEATURES, table.T, strict=True))
 
@@ -34,45 +36,67 @@ def test_a_steady_pulse_of_usual_rate_has_no_rhythm_feature():
 
 
 def test_fibrillation_raises_spread_and_entropy():
-    rr_s = np.random.default_rng(0).uniform(0.4, 1.2, 100)
+    found = features(np.random.default_rng(0).uniform(0.5, 1.0, 200))
 
-    found = features(rr_s)
-
-    for name in ("mad30", "mad60", "lag3"):
-        assert (found[name] > 0.15).all()
-    for name in ("entropy30", "entropy60"):
-        assert (found[name] > 2).all()
+    assert (found["spread"] > 0.1).all()
+    assert (found["entropy"] > 1.8).all()
 
 
 def test_the_spread_is_the_median_difference_of_neighbours_over_the_median():
-    found = features([0.7, 0.9] * 60)
-
-    np.testing.assert_allclose(found["mad60"], 0.2 / 0.8, rtol=0.15)
-    np.testing.assert_allclose(found["lag3"], found["mad30"], rtol=1e-5)
+    np.testing.assert_allclose(features([0.75, 0.85] * 60)["spread"], 0.1 / 0.8, rtol=0.15)
 
 
 def test_entropy_of_two_equally_frequent_intervals_is_log_2():
-    np.testing.assert_allclose(features([0.7, 0.9] * 60)["entropy60"], np.log(2), atol=1e-3)
+    np.testing.assert_allclose(features([0.75, 0.85] * 60)["entropy"], np.log(2), atol=0.02)
 
 
-@pytest.mark.parametrize("far_s", [(2.0, 3.0), (0.15, 0.2)])
-def test_intervals_far_from_the_median_count_in_the_outermost_bin(far_s):
-    rr_s = np.full(61, 0.5)
-    rr_s[::4], rr_s[2::8] = far_s
+def test_a_few_early_or_odd_beats_with_their_pauses_leave_a_steady_pulse_steady():
+    rr_s = np.full(120, 0.8)
+    early = np.array([20, 43, 71, 99])
+    rr_s[early], rr_s[early + 1] = 0.5, 1.1
 
-    entropy = features(rr_s)["entropy60"]
+    found = features(rr_s, odd=[10, 60])
 
-    p = np.array([16 + 8, 61 - 24]) / 61
-    np.testing.assert_allclose(entropy, -(p * np.log(p)).sum(), atol=0.03)
+    for name in ("entropy", "spread", "bigeminy", "trigeminy", "run"):
+        np.testing.assert_allclose(found[name], 0, atol=1e-4, err_msg=name)
 
 
-def test_trigeminy_repeats_at_lag_3_and_nothing_else_does():
-    found = features([0.6, 1.0, 0.8] * 40)
+@pytest.mark.parametrize(
+    ("odd", "name"), [(range(31, 61, 2), "bigeminy"), (range(31, 64, 3), "trigeminy"), (range(31, 61), "run")]
+)
+def test_a_pattern_of_odd_beats_shows_in_its_own_feature_and_where_it_is(odd, name):
+    found = features([0.8] * 100, odd=odd)
 
-    assert (found["trigeminy"] > 0.15).all()
-    np.testing.assert_allclose(found["lag3"], 0, atol=1e-5)
-    for other in ([0.7, 0.9] * 60, 0.8 + 0.1 * np.sin(np.arange(120) / 5)):
-        np.testing.assert_allclose(features(other)["trigeminy"], 0, atol=1e-6)
+    for other in ("bigeminy", "trigeminy", "run"):
+        expected = [0, 0, 1, 1, 0, 0] if other == name else 0
+        np.testing.assert_allclose(found[other][[0, 1, 3, 4, 6, 7]], expected, atol=0.25, err_msg=other)
+
+
+@pytest.mark.parametrize(("rr_s", "name"), [([0.6, 1.0], "bigeminy"), ([0.6, 1.0, 0.8], "trigeminy")])
+def test_a_pattern_of_early_beats_needs_no_odd_shape(rr_s, name):
+    assert (features(rr_s * 40)[name] > 0.7).all()
+
+
+@settings(max_examples=60)
+@given(mask=st.lists(st.booleans(), max_size=30), lag=st.integers(1, 3))
+def test_repeats_marks_exactly_the_stretches_of_three_marked_beats_a_lag_apart(mask, lag):
+    mask = np.array(mask, bool)
+    expected = np.zeros(len(mask), bool)
+    unit = [True, *[False] * (lag - 1)]
+    for start in range(len(mask) - 2 * lag):
+        if mask[start : start + 2 * lag + 1].tolist() == [*unit, *unit, True]:
+            expected[start : start + 2 * lag + 1] = True
+
+    np.testing.assert_array_equal(repeats(mask, lag), expected)
+
+
+def test_a_beat_is_early_against_the_usual_interval_around_it_and_never_across_a_gap():
+    rr_s = np.full(60, 0.8, np.float32)
+    rr_s[[0, 40]] = np.nan
+    rr_s[[20, 50]] = 0.6
+
+    assert np.flatnonzero(early_beats(rr_s)).tolist() == [20, 50]
+    assert not early_beats(np.full(5, np.nan, np.float32)).any()
 
 
 @pytest.mark.parametrize(
@@ -106,10 +130,10 @@ def test_rhythm_is_unknown_below_eight_intervals(n_intervals, is_known):
 
 
 def test_at_the_ends_of_a_record_the_neighbourhood_is_shifted_inwards():
-    rr_s = [0.8] * 90
-    rr_s[-29] = 1.0
+    rr_s = [0.8] * 120
+    rr_s[-59] = 0.9
 
-    found = features(rr_s)["entropy30"]
+    found = features(rr_s)["entropy"]
 
     assert found[-1] == found[-2] > 0
 
@@ -127,7 +151,7 @@ def test_beats_more_than_a_minute_away_say_nothing_of_a_window():
     rr_s = np.full(60, 0.8)
     rr_s[5] = 300.0
 
-    found = features(rr_s, unknown=[6])["mad30"]
+    found = features(rr_s, unknown=[6])["spread"]
 
     assert np.isnan(found[:30]).all()
     assert np.isfinite(found[-3:]).all()

@@ -160,7 +160,7 @@ def test_two_records_of_one_patient_weigh_as_one():
 def test_a_record_is_scored_by_a_fit_that_has_seen_no_record_of_its_patient():
     everyone = normals(7, 100, seed=0)
     two_each = replace(everyone, patients=("a", "a", "b", "b", "c", "d", "e"))
-    scored = training._scores_by_folds(two_each, seed=0)
+    scored = training._scores_by_folds("template", two_each, seed=0)
     others = {
         patient: [row for row, other in enumerate(two_each.patients) if other != patient]
         for patient in two_each.patients
@@ -171,11 +171,12 @@ def test_a_record_is_scored_by_a_fit_that_has_seen_no_record_of_its_patient():
         np.testing.assert_array_equal(scored[row], fitted.score(two_each.records[row]))
 
 
-def test_the_record_view_is_calibrated_by_all_patients_the_others_by_those_held_out(full):
+def test_record_view_and_rhythm_are_calibrated_by_all_patients_the_population_view_by_those_held_out(full):
+    everyone = training._joined(GROUPS)
     found = {
-        "template": training._scores_by_folds(training._joined(GROUPS), seed=0),
+        "template": training._scores_by_folds("template", everyone, seed=0),
         "population": [full.evidence(record).beat_members["population"] for record in CALIBRATING.records],
-        "rhythm": [full.evidence(record).rhythm_score for record in CALIBRATING.records],
+        "rhythm": training._scores_by_folds("rhythm", everyone, seed=0),
     }
 
     for name, scores in found.items():
@@ -230,7 +231,8 @@ def test_unreadable_and_abnormal_rows_take_no_part_in_fit_or_calibration():
     in_noise = sum(int((record.rpeaks < record.window_start[2]).sum()) for record in unusual_and_noisy)
     assert model.facts.calibration_beats == 4 * 99 - in_noise
     assert model.facts.record_view_beats == 700 + 4 * 99 - in_noise
-    assert model.facts.calibration_windows == n_windows - 8
+    others = sum(len(record.window_start) for group in GROUPS[:2] for record in group.records)
+    assert model.facts.calibration_windows == others + n_windows - 8
     worst = max(np.nanmax(model.members["template"].score(record)) for record in unusual_and_noisy)
     assert model.calibrations["template"].score[-1] < worst
 
@@ -251,7 +253,9 @@ def test_the_population_limit_is_the_largest_median_of_few_records_that_were_not
 def test_facts_count_what_calibration_saw(full):
     assert (full.facts.calibration_patients, full.facts.record_view_patients) == (4, 11)
     assert (full.facts.calibration_beats, full.facts.record_view_beats) == (400, 1100)
-    assert full.facts.calibration_windows == sum(len(record.window_start) for record in CALIBRATING.records)
+    assert full.facts.calibration_windows == sum(
+        len(record.window_start) for group in GROUPS for record in group.records
+    )
     assert full.facts.calibration_is_disjoint
 
 

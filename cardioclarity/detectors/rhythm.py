@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 from cardioclarity.detectors.protocol import Arrays, Detector, Normals
 from cardioclarity.examples import RHYTHM_FEATURES, Examples
 
-_FLOORS: Final = (0.003, 0.05, 0.003, 0.05, 0.005, 0.05, 0.05, 0.05, 0.005)
-"""Smallest spread of each of RHYTHM_FEATURES: most normal windows have exactly 0 in the one-sided ones."""
+_FLOORS: Final = (0.4, 0.02, 0.05, 0.05, 0.05, 0.05, 0.05, 0.05)
+"""Smallest spread of each of RHYTHM_FEATURES: few patients are too alike, and most windows have 0 in the one-sided ones."""
 
 _WINDOWS_PER_RECORD: Final = 200  # one long record must not be the population
 _MAD_TO_SD: Final = 1.4826
