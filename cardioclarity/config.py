@@ -142,13 +142,15 @@ class TrainConfig:
                 raise UsageError(f"{name} {getattr(self, name)}: give a positive number")
 
 
-JUDGEMENT = ("alarms_per_hour", "rhythm_alarms_per_hour", "tachycardia_bpm", "bradycardia_bpm", "pause_s")
+JUDGEMENT = (
+    *("alarms_per_hour", "rhythm_alarms_per_hour", "tachycardia_bpm", "bradycardia_bpm", "pause_s", "rate_change"),
+)
 """The settings of `score` that decide, from the same evidence, what is an event."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScoreConfig:
-    """Settings of `score`; the limits are those for adults.
+    """Settings of `score`; the limits are those for adults, and where they are left so, a child has those of its age.
 
     Source: 2018 ACC/AHA/HRS bradycardia guideline (10.1161/CIR.0000000000000628): bradycardia < 50 bpm, pauses.
 
@@ -161,6 +163,7 @@ class ScoreConfig:
         tachycardia_bpm: A window whose mean rate is above is tachycardia.
         bradycardia_bpm: A window whose mean rate is below is bradycardia.
         pause_s: An RR interval of at least this length is a pause.
+        rate_change: A rate that changes by more than this ratio from eight beats to the next eight is an abrupt change.
     """
 
     root: str
@@ -171,6 +174,7 @@ class ScoreConfig:
     tachycardia_bpm: float = 100.0
     bradycardia_bpm: float = 50.0
     pause_s: float = 2.0
+    rate_change: float = 1.4
 
     def __post_init__(self) -> None:
         """Refuse levels and limits that cannot be meant."""

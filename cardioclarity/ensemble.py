@@ -34,9 +34,9 @@ class Facts:
             rhythm head scores, mean over patients.
         population_median: 99th percentile over patients who were not fitted of the record's median population score;
             None without population members.
-        calibration_patients: How many patients were held out from every fit; they calibrate population view and rhythm.
+        calibration_patients: How many patients were held out from every fit; they calibrate the population view.
         calibration_beats: How many normal beats of theirs.
-        calibration_windows: How many normal windows of theirs.
+        calibration_windows: How many normal windows, of all patients, calibrate the rhythm head, as the record view.
         record_view_patients: How many patients calibrate the record view: all, each by a fit on the others' folds.
         record_view_beats: How many normal beats of theirs.
         calibration_is_disjoint: No held-out patient took part in a fit.
@@ -119,6 +119,7 @@ class Model:
         tachycardia_bpm: float,
         bradycardia_bpm: float,
         pause_s: float,
+        rate_change: float = 1.4,
     ) -> Levels:
         """Translate accepted false alarms per hour of normal ECG into levels of p.
 
@@ -128,6 +129,7 @@ class Model:
             tachycardia_bpm: Passed on.
             bradycardia_bpm: Passed on.
             pause_s: Passed on.
+            rate_change: Passed on.
 
         Returns:
             The levels; nothing but calibration enters, never the scored archive.
@@ -140,6 +142,7 @@ class Model:
             tachycardia_bpm=tachycardia_bpm,
             bradycardia_bpm=bradycardia_bpm,
             pause_s=pause_s,
+            rate_change=rate_change,
         )
 
     def settings(self) -> dict[str, Any]:

@@ -62,6 +62,7 @@ class Levels:
         tachycardia_bpm: A window whose mean rate is above is tachycardia.
         bradycardia_bpm: A window whose mean rate is below is bradycardia.
         pause_s: An RR interval of at least this length is a pause.
+        rate_change: A rate that changes by more than this ratio from eight beats to the next eight changes abruptly.
     """
 
     beat_p: float
@@ -70,6 +71,7 @@ class Levels:
     tachycardia_bpm: float = 100.0
     bradycardia_bpm: float = 50.0
     pause_s: float = 2.0
+    rate_change: float = 1.4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,7 +1,7 @@
 """From evidence and alarm levels to verdicts and events: pure, so that stored evidence can be judged again."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from typing import Final
 
 import numpy as np
@@ -24,6 +24,27 @@ _LONG_RHYTHM_S: Final = 30.0
 _CLEAR: Final = 100.0  # a p-value so many times below the level is a clear alarm
 _DECIDED_SHARE: Final = 0.5  # of the record; below, silence says nothing
 _SHORTEST_S: Final = 10.0  # one window
+
+
+def at_age(levels: Levels, age: int | None) -> Levels:
+    """Give a child the rate limits of its age.
+
+    Args:
+        levels: Limits for adults; one that was set to another value than the default holds at every age.
+        age: Years; None where unknown.
+
+    Returns:
+        The levels with the child's limits in place of the default ones; unchanged from 18 years on.
+    """
+    child = rates.child_limits(age)
+    if child is None:
+        return levels
+    default = {field.name: field.default for field in fields(Levels)}
+    chosen = dict(zip(("bradycardia_bpm", "tachycardia_bpm"), child, strict=True))
+    limits = {
+        name: chosen[name] if getattr(levels, name) == default[name] else getattr(levels, name) for name in chosen
+    }
+    return replace(levels, **limits)
 
 
 def decide(evidence: Evidence, levels: Levels) -> tuple[tuple[Verdict, ...], tuple[Event, ...]]:
@@ -75,6 +96,7 @@ def _rate_events(evidence: Evidence, levels: Levels) -> Iterator[Event]:
         tachycardia_bpm=levels.tachycardia_bpm,
         bradycardia_bpm=levels.bradycardia_bpm,
         pause_s=levels.pause_s,
+        rate_change=levels.rate_change,
     ):
         yield Event(
             kind=Head.RATE,

@@ -1,6 +1,7 @@
-"""Heart rate per window, and the episodes in which it breaks a limit: fixed rules, no learning."""
+"""Heart rate per window, and the episodes in which it breaks a limit or changes at once: fixed rules, no learning."""
 
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +12,13 @@ from cardioclarity.vocabulary import EventLabel, Severity
 _SEVERE_TACHYCARDIA_BPM = 150.0
 _SEVERE_BRADYCARDIA_BPM = 40.0
 _SEVERE_PAUSE_S = 3.0
+_CHANGE_BEATS = 8
+
+_CHILD_LIMITS_BPM: Final = (
+    *((1, 90.0, 181.0), (2, 82.0, 156.0), (3, 76.0, 142.0), (4, 70.0, 136.0), (6, 65.0, 131.0)),
+    *((8, 59.0, 123.0), (12, 52.0, 115.0), (15, 47.0, 108.0), (18, 43.0, 104.0)),
+)
+"""Younger than so many years → 1st and 99th centile of the heart rate of healthy children."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -18,10 +26,13 @@ class Episode:
     """A stretch in which a rate limit is broken.
 
     Attributes:
-        label: Tachycardia, bradycardia or pause.
-        start_sample: First sample: of the first window; of a pause, the R peak before it.
-        end_sample: One past the last sample: of the last window; of a pause, the R peak that ends it.
-        value: The extreme of the windows' rates in bpm; of a pause, its length in seconds.
+        label: Tachycardia, bradycardia, pause or abrupt rate change.
+        start_sample: First sample: of the first window; of a pause, the R peak before it; of a change, the first R peak
+            of the 17 that show it.
+        end_sample: One past the last sample: of the last window; of a pause, the R peak that ends it; of a change, the
+            last R peak.
+        value: The extreme of the windows' rates in bpm; of a pause, its length in seconds; of a change, the ratio of the
+            rate after it to the rate before.
         severity: Medium, or high beyond 150 bpm, below 40 bpm, from 3 s on.
     """
 
@@ -30,6 +41,19 @@ class Episode:
     end_sample: int
     value: float
     severity: Severity
+
+
+def child_limits(age: int | None) -> tuple[float, float] | None:
+    """Give the least and the largest usual heart rate of a child in bpm; None from 18 years on and at no known age.
+
+    A child in its first year has one pair of limits, though its rate falls fast: 1st centile at birth, 99th of the first
+    three months.
+
+    Source: 1st and 99th centiles by age, Fleming et al., Lancet 377 (2011), 10.1016/S0140-6736(10)62226-X, web table 5.
+    """
+    if age is None:
+        return None
+    return next(((low, high) for below, low, high in _CHILD_LIMITS_BPM if age < below), None)
 
 
 def touching(
@@ -83,7 +107,7 @@ def mean_rate(
     return rate
 
 
-def episodes(  # noqa: PLR0913  # arrays of one record and three limits, all by name
+def episodes(  # noqa: PLR0913  # arrays of one record and four limits, all by name
     *,
     rpeaks: NDArray[np.int64],
     rr_s: NDArray[np.float32],
@@ -94,8 +118,9 @@ def episodes(  # noqa: PLR0913  # arrays of one record and three limits, all by 
     tachycardia_bpm: float,
     bradycardia_bpm: float,
     pause_s: float,
+    rate_change: float,
 ) -> list[Episode]:
-    """Find tachycardia, bradycardia and pauses in the readable part of a record.
+    """Find tachycardia, bradycardia, pauses and abrupt changes in the readable part of a record.
 
     Args:
         rpeaks: (beat,) int64, ascending sample indices.
@@ -108,6 +133,9 @@ def episodes(  # noqa: PLR0913  # arrays of one record and three limits, all by 
         bradycardia_bpm: A mean rate below is bradycardia; neighbouring windows make one episode.
         pause_s: An interval of at least this length is a pause, if every window it touches is readable: a lead that has
             fallen off is no asystole.
+        rate_change: A mean interval of eight beats that differs by more than this ratio from that of the eight before is
+            an abrupt change, if every window from the first beat to the last is readable and every interval is known;
+            of changes that overlap the largest counts.
 
     Returns:
         Episodes in the order of their start, all of them inside the record.
@@ -124,7 +152,9 @@ def episodes(  # noqa: PLR0913  # arrays of one record and three limits, all by 
             value = float(extreme(rate_bpm[start:stop]))
             end_sample = int(window_start[stop]) if stop < len(window_start) else n_samples
             found.append(_episode(label, int(window_start[start]), end_sample, value))
-    found += _pauses(rpeaks, rr_s, _readable_between(rpeaks, window_start, window_readable), rate_hz, pause_s)
+    readable = _readable_between(rpeaks, window_start, window_readable)
+    found += _pauses(rpeaks, rr_s, readable, rate_hz, pause_s)
+    found += _changes(rpeaks, np.where(np.append(False, readable), rr_s, np.nan)[: len(rr_s)], rate_change)
     return sorted(found, key=lambda episode: (episode.start_sample, episode.label))
 
 
@@ -137,6 +167,20 @@ def _pauses(
     return [
         _episode(EventLabel.PAUSE, int(rpeaks[end - 1]), int(rpeaks[end]), float(length_s[end - 1])) for end in ends
     ]
+
+
+def _changes(rpeaks: NDArray[np.int64], rr_s: NDArray[np.floating], rate_change: float) -> list[Episode]:
+    """One episode per stretch of beats at which the eight intervals from there on differ from the eight before."""
+    if len(rr_s) < 2 * _CHANGE_BEATS:
+        return []
+    mean_s = np.lib.stride_tricks.sliding_window_view(rr_s, _CHANGE_BEATS).mean(axis=1)
+    change = np.log(mean_s[:-_CHANGE_BEATS] / mean_s[_CHANGE_BEATS:])  # > 0: faster afterwards
+    found = []
+    for start, stop in zip(*runs(np.abs(change) > np.log(rate_change)), strict=True):
+        at = int(start + np.abs(change[start:stop]).argmax())
+        first, last = int(rpeaks[max(at - 1, 0)]), int(rpeaks[at + 2 * _CHANGE_BEATS - 1])
+        found.append(_episode(EventLabel.ABRUPT_RATE_CHANGE, first, last, float(np.exp(change[at]))))
+    return found
 
 
 def _readable_between(
@@ -155,6 +199,7 @@ def _episode(label: EventLabel, start_sample: int, end_sample: int, value: float
         EventLabel.TACHYCARDIA: value > _SEVERE_TACHYCARDIA_BPM,
         EventLabel.BRADYCARDIA: value < _SEVERE_BRADYCARDIA_BPM,
         EventLabel.PAUSE: value >= _SEVERE_PAUSE_S,
+        EventLabel.ABRUPT_RATE_CHANGE: False,
     }[label]
     severity = Severity.HIGH if is_severe else Severity.MEDIUM
     return Episode(label=label, start_sample=start_sample, end_sample=end_sample, value=value, severity=severity)

@@ -13,7 +13,7 @@ from cardioclarity.errors import DamageError, NotFoundError
 from cardioclarity.events import Evidence, Levels
 from cardioclarity.evidence import EvidenceError, StoredEvidence, evidence_behind
 from cardioclarity.examples import prepare
-from cardioclarity.judgement import decide
+from cardioclarity.judgement import at_age, decide
 from cardioclarity.segments.read import read as read_segment
 from cardioclarity.storage import Storage, open_storage
 from cardioclarity.tables import catalog, deliveries, publish, rows, runs
@@ -180,7 +180,10 @@ def run(unit: ScoreUnit) -> Receipt[Scored]:
     else:
         evidence_run_id, evidence = stored.run_id, stored.of_records(root, known.values(), digest=unit.digest)
     try:
-        judged = [rows.Judged(index, found, *decide(found, unit.levels)) for index, found in evidence]
+        judged = [
+            rows.Judged(index, found, *decide(found, at_age(unit.levels, known[found.record_id].age)))
+            for index, found in evidence
+        ]
     except DamageError as error:
         return _set_aside(unit, error)
     if len(judged) != len(unit.record_ids):

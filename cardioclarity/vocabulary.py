@@ -47,6 +47,13 @@ class EventLabel(StrEnum):
     SATURATION = "saturation"
     NOISE = "noise"
     NO_QRS = "no QRS"
+    IRREGULARLY_IRREGULAR = "irregularly irregular rhythm"
+    BIGEMINY = "bigeminy"
+    TRIGEMINY = "trigeminy"
+    FREQUENT_ECTOPY = "frequent ectopy"
+    FAST_RHYTHM = "fast rhythm"
+    FAST_RUN_OF_UNUSUAL_BEATS = "fast run of unusual beats"
+    ABRUPT_RATE_CHANGE = "abrupt rate change"
 
 
 class StateReason(StrEnum):

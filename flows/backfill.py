@@ -23,6 +23,7 @@ def backfill(  # noqa: PLR0913, PLR0917 - Prefect shows one form field per param
     tachycardia_bpm: float = steps.SCORING.tachycardia_bpm,
     bradycardia_bpm: float = steps.SCORING.bradycardia_bpm,
     pause_s: float = steps.SCORING.pause_s,
+    rate_change: float = steps.SCORING.rate_change,
     workers: int | None = None,
     scheduler: str | None = None,
     archive_endpoint_url: str | None = None,
@@ -50,6 +51,7 @@ def backfill(  # noqa: PLR0913, PLR0917 - Prefect shows one form field per param
         tachycardia_bpm: A 10-s window whose mean rate is above is tachycardia.
         bradycardia_bpm: A 10-s window whose mean rate is below is bradycardia.
         pause_s: An RR interval of at least this length is a pause.
+        rate_change: A rate that changes by more than this ratio from eight beats to the next eight is an abrupt change.
         workers: Local worker processes; 0 works in the flow's process.
         scheduler: Address of a running Dask scheduler.
         archive_endpoint_url: Address of the S3-like store of the archive; the worker's AWS environment decides where empty.
@@ -63,14 +65,13 @@ def backfill(  # noqa: PLR0913, PLR0917 - Prefect shows one form field per param
     """
     archive, root = steps.absolute(archive, "archive"), steps.absolute(root, "root")
     root_storage = steps.storage(root_endpoint_url, root_region, root_profile, root_addressing_style)
+    source = steps.storage(archive_endpoint_url, archive_region, archive_profile, archive_addressing_style, anon=anon)
     where = ParallelConfig(workers=workers, scheduler=scheduler)
     converting = ConvertConfig(
         archive=archive,
         root=root,
         root_storage=root_storage,
-        archive_storage=steps.storage(
-            archive_endpoint_url, archive_region, archive_profile, archive_addressing_style, anon=anon
-        ),
+        archive_storage=source,
         patients=patients and steps.absolute(patients, "patients"),
         max_records=batch_records,
     )
@@ -83,13 +84,12 @@ def backfill(  # noqa: PLR0913, PLR0917 - Prefect shows one form field per param
         tachycardia_bpm=tachycardia_bpm,
         bradycardia_bpm=bradycardia_bpm,
         pause_s=pause_s,
+        rate_change=rate_change,
     )
-    batches = []
-    while True:
-        converted = steps.drive(CONVERT, converting, where)
-        batches += [converted, steps.drive(SCORE, scoring, where)]
-        if converted.state == RunState.NOTHING_NEW:
-            return steps.ended(*batches)
+    batches = [steps.drive(CONVERT, converting, where), steps.drive(SCORE, scoring, where)]
+    while batches[-2].state != RunState.NOTHING_NEW:
+        batches += [steps.drive(CONVERT, converting, where), steps.drive(SCORE, scoring, where)]
+    return steps.ended(*batches)
 
 
 if __name__ == "__main__":

@@ -23,6 +23,7 @@ def nightly(  # noqa: PLR0913, PLR0917 - Prefect shows one form field per parame
     tachycardia_bpm: float = steps.SCORING.tachycardia_bpm,
     bradycardia_bpm: float = steps.SCORING.bradycardia_bpm,
     pause_s: float = steps.SCORING.pause_s,
+    rate_change: float = steps.SCORING.rate_change,
     workers: int | None = None,
     scheduler: str | None = None,
     archive_endpoint_url: str | None = None,
@@ -47,6 +48,7 @@ def nightly(  # noqa: PLR0913, PLR0917 - Prefect shows one form field per parame
         tachycardia_bpm: A 10-s window whose mean rate is above is tachycardia.
         bradycardia_bpm: A 10-s window whose mean rate is below is bradycardia.
         pause_s: An RR interval of at least this length is a pause.
+        rate_change: A rate that changes by more than this ratio from eight beats to the next eight is an abrupt change.
         workers: Local worker processes; 0 works in the flow's process.
         scheduler: Address of a running Dask scheduler.
         archive_endpoint_url: Address of the S3-like store of the archive; the worker's AWS environment decides where empty.
@@ -79,6 +81,7 @@ def nightly(  # noqa: PLR0913, PLR0917 - Prefect shows one form field per parame
         tachycardia_bpm=tachycardia_bpm,
         bradycardia_bpm=bradycardia_bpm,
         pause_s=pause_s,
+        rate_change=rate_change,
     )
     converted = steps.drive(CONVERT, converting, where)
     scored = steps.drive(SCORE, scoring, where)

@@ -17,6 +17,7 @@ def score(  # noqa: PLR0913, PLR0917 - Prefect shows one form field per paramete
     tachycardia_bpm: float = steps.SCORING.tachycardia_bpm,
     bradycardia_bpm: float = steps.SCORING.bradycardia_bpm,
     pause_s: float = steps.SCORING.pause_s,
+    rate_change: float = steps.SCORING.rate_change,
     workers: int | None = None,
     scheduler: str | None = None,
     root_endpoint_url: str | None = None,
@@ -34,6 +35,7 @@ def score(  # noqa: PLR0913, PLR0917 - Prefect shows one form field per paramete
         tachycardia_bpm: A 10-s window whose mean rate is above is tachycardia.
         bradycardia_bpm: A 10-s window whose mean rate is below is bradycardia.
         pause_s: An RR interval of at least this length is a pause.
+        rate_change: A rate that changes by more than this ratio from eight beats to the next eight is an abrupt change.
         workers: Local worker processes; 0 works in the flow's process.
         scheduler: Address of a running Dask scheduler.
         root_endpoint_url: Address of the S3-like store of the root; the worker's AWS environment decides where empty.
@@ -50,6 +52,7 @@ def score(  # noqa: PLR0913, PLR0917 - Prefect shows one form field per paramete
         tachycardia_bpm=tachycardia_bpm,
         bradycardia_bpm=bradycardia_bpm,
         pause_s=pause_s,
+        rate_change=rate_change,
     )
     return steps.ended(steps.drive(SCORE, config, ParallelConfig(workers=workers, scheduler=scheduler)))
 

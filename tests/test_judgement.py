@@ -10,7 +10,7 @@ from evidences import LEVELS, RATE_HZ, WINDOW, any_evidence, evidence, without_b
 from hypothesis import given, settings
 
 from cardioclarity.events import Evidence, Levels
-from cardioclarity.judgement import decide
+from cardioclarity.judgement import at_age, decide
 from cardioclarity.vocabulary import EventLabel, Head, Severity, State, StateReason
 
 RATE, RHYTHM, BEAT, QUALITY = range(4)
@@ -418,3 +418,20 @@ def test_judging_twice_gives_the_same_and_changes_nothing(found):
 
     assert decide(found, LEVELS) == decide(found, LEVELS)
     np.testing.assert_array_equal(found.beat_p, before)
+
+
+# ------------------------------------------------------------------------------------------------ ages
+
+
+def test_a_child_is_judged_by_the_limits_of_its_age_where_they_were_left_at_their_defaults():
+    of_four = at_age(LEVELS, 4)
+
+    assert (of_four.bradycardia_bpm, of_four.tachycardia_bpm) == (65.0, 131.0)
+    assert labels(evidence(rr_s=0.5), of_four) == []
+    assert set(labels(evidence(rr_s=1.0), of_four)) == {EventLabel.BRADYCARDIA}
+    assert at_age(replace(LEVELS, tachycardia_bpm=150.0), 4).tachycardia_bpm == 150.0
+
+
+@pytest.mark.parametrize("age", [None, 18, 90])
+def test_an_adult_and_someone_of_unknown_age_are_judged_by_the_limits_given(age):
+    assert at_age(LEVELS, age) is LEVELS

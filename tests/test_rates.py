@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cardioclarity.rates import Episode, episodes, mean_rate, touching
+from cardioclarity.rates import Episode, child_limits, episodes, mean_rate, touching
 from cardioclarity.vocabulary import EventLabel, Severity
 
 RATE_HZ = 100.0
@@ -34,6 +34,7 @@ def find(beat_rr_s, *, unreadable=(), **changes):
         "tachycardia_bpm": 100.0,
         "bradycardia_bpm": 50.0,
         "pause_s": 2.0,
+        "rate_change": 1.4,
     }
     return episodes(**values | changes)
 
@@ -96,7 +97,7 @@ def test_a_record_without_samples_has_no_rate_and_no_episode():
 
 
 def test_neighbouring_fast_windows_make_one_episode_with_their_highest_rate():
-    found = find([1.0] * 20 + [0.5] * 20 + [0.45] * 44 + [1.0] * 30)
+    found = find([1.0] * 20 + [0.5] * 20 + [0.45] * 44 + [1.0] * 30, rate_change=9.0)
 
     assert len(found) == 1
     assert (found[0].label, found[0].severity) == (EventLabel.TACHYCARDIA, Severity.MEDIUM)
@@ -105,7 +106,7 @@ def test_neighbouring_fast_windows_make_one_episode_with_their_highest_rate():
 
 
 def test_neighbouring_slow_windows_make_one_episode_with_their_lowest_rate():
-    found = find([1.0] * 20 + [1.3] * 10 + [1.4] * 12 + [1.0] * 20)
+    found = find([1.0] * 20 + [1.3] * 10 + [1.4] * 12 + [1.0] * 20, rate_change=9.0)
 
     assert [episode.label for episode in found] == [EventLabel.BRADYCARDIA]
     assert found[0].value == pytest.approx(60 / 1.4, abs=0.5)
@@ -193,3 +194,47 @@ def test_episodes_lie_inside_the_record_in_the_order_of_their_start_and_never_in
         assert 0 <= episode.start_sample < episode.end_sample <= n_samples
         touched = range(episode.start_sample // WINDOW, -(-episode.end_sample // WINDOW))
         assert not set(touched) & unreadable
+
+
+# ------------------------------------------------------------------------------------------------ abrupt changes
+
+
+def changes(rr_s, **how):
+    return [episode for episode in find(rr_s, **how) if episode.label is EventLabel.ABRUPT_RATE_CHANGE]
+
+
+@pytest.mark.parametrize(("after_s", "ratio"), [(0.5, 1.6), (1.18, 0.8 / 1.18)])
+def test_a_rate_that_changes_at_once_is_one_event_whose_value_is_the_ratio_of_the_rates(after_s, ratio):
+    (change,) = changes([0.8] * 30 + [after_s] * 30)
+
+    assert change.value == pytest.approx(ratio, rel=0.01)
+    assert change.start_sample == round((0.5 + 22 * 0.8) * RATE_HZ)
+    assert change.end_sample == round((0.5 + 30 * 0.8 + 8 * after_s) * RATE_HZ)
+
+
+@pytest.mark.parametrize(
+    "rr_s", [[0.8] * 30 + [0.6] * 30, np.geomspace(0.9, 0.5, 60).tolist(), [0.6, 1.0] * 30, [0.8] * 15]
+)
+def test_a_small_or_slow_change_a_pattern_and_a_few_beats_are_no_abrupt_change(rr_s):
+    assert not changes(rr_s)
+
+
+def test_a_change_across_an_unreadable_stretch_is_not_known():
+    assert changes([0.8] * 30 + [0.5] * 40)
+    assert not changes([0.8] * 30 + [0.5] * 40, unreadable=[2])
+
+
+@pytest.mark.parametrize(
+    ("age", "limits"),
+    [
+        (0, (90.0, 181.0)),
+        (3, (70.0, 136.0)),
+        (11, (52.0, 115.0)),
+        (12, (47.0, 108.0)),
+        (17, (43.0, 104.0)),
+        (18, None),
+        (None, None),
+    ],
+)
+def test_a_child_has_the_limits_of_its_age_and_an_adult_has_none(age, limits):
+    assert child_limits(age) == limits

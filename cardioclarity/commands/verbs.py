@@ -127,6 +127,7 @@ def score(  # noqa: PLR0913 - one argument per flag
     tachycardia_bpm: float = _SCORE.tachycardia_bpm,
     bradycardia_bpm: float = _SCORE.bradycardia_bpm,
     pause_s: float = _SCORE.pause_s,
+    rate_change: float = _SCORE.rate_change,
     where: Where = _WHERE,
     root_storage: RootStorage = ROOT_STORAGE,
     output: Output = _OUTPUT,
@@ -145,6 +146,7 @@ def score(  # noqa: PLR0913 - one argument per flag
         tachycardia_bpm: A 10-s window whose mean rate is above is tachycardia.
         bradycardia_bpm: A 10-s window whose mean rate is below is bradycardia.
         pause_s: An RR interval of at least this length is a pause.
+        rate_change: A rate that changes by more than this ratio from eight beats to the next eight is an abrupt change.
         where: Where the work runs.
         root_storage: How to reach the root.
         output: How the command speaks.
@@ -160,6 +162,7 @@ def score(  # noqa: PLR0913 - one argument per flag
         tachycardia_bpm=tachycardia_bpm,
         bradycardia_bpm=bradycardia_bpm,
         pause_s=pause_s,
+        rate_change=rate_change,
     )
     return _run(SCORE, config, where, output)
 

@@ -85,6 +85,8 @@ def value_in_words(event: Mapping[str, Any], limits: Mapping[str, float]) -> str
         EventLabel.BRADYCARDIA: ("bpm", "bradycardia_bpm"),
         EventLabel.PAUSE: ("s", "pause_s"),
     }.get(event["label"], ("", ""))
+    if event["label"] == EventLabel.ABRUPT_RATE_CHANGE:
+        return f"{event['score']:.1f} times the rate before"
     if not unit:
         return "" if event["kind"] == Head.QUALITY else f"score {event['score']:.1f}"
     value = f"{event['score']:.{0 if unit == 'bpm' else 1}f} {unit}"
