@@ -11,6 +11,7 @@ from scipy.ndimage import median_filter
 from cardioclarity import rates
 from cardioclarity.events import Event, Evidence, Levels, Verdict
 from cardioclarity.filtering import runs
+from cardioclarity.naming import borders, window_names
 from cardioclarity.vocabulary import STATE_REASON_LABEL, EventLabel, Head, Severity, State, StateReason
 from cardioclarity.windows import window_ends
 
@@ -111,21 +112,35 @@ def _rate_events(evidence: Evidence, levels: Levels) -> Iterator[Event]:
 
 
 def _rhythm_events(evidence: Evidence, levels: Levels) -> Iterator[Event]:
-    """Merge neighbouring irregular windows; from 30 s on it is severe."""
-    ends = window_ends(evidence.window_start, n_samples=evidence.n_samples)
-    for start, stop in zip(*runs(evidence.window_readable & (evidence.rhythm_p <= levels.rhythm_p)), strict=True):
-        start_sample, end_sample = int(evidence.window_start[start]), int(ends[stop - 1])
-        is_long = end_sample - start_sample >= _LONG_RHYTHM_S * evidence.rate_hz
-        yield Event(
-            kind=Head.RHYTHM,
-            label=EventLabel.IRREGULAR_RHYTHM,
-            start_sample=start_sample,
-            end_sample=end_sample,
-            lead=evidence.lead,
-            score=float(evidence.rhythm_score[start:stop].max()),
-            p_value=float(evidence.rhythm_p[start:stop].min()),
-            severity=Severity.HIGH if is_long else Severity.MEDIUM,
-        )
+    """Merge neighbouring irregular windows of one name; from 30 s on, and in a fast run, it is severe."""
+    flagged = evidence.window_readable & (evidence.rhythm_p <= levels.rhythm_p)
+    if not flagged.any():
+        return
+    ends, names = window_ends(evidence.window_start, n_samples=evidence.n_samples), window_names(evidence)
+    may_reach = np.concatenate([[False], evidence.window_readable & ~flagged, [False]])
+    codes = np.array([list(EventLabel).index(name) for name in names])
+    for code in np.unique(codes[flagged]).tolist():
+        label = list(EventLabel)[code]
+        for start, stop in zip(*runs(flagged & (codes == code)), strict=True):
+            first, last = int(evidence.window_start[start]), int(ends[stop - 1])
+            reach = (
+                int(evidence.window_start[start - 1]) if may_reach[start] else first,
+                int(ends[stop]) if may_reach[stop + 1] else last,
+            )
+            start_sample, end_sample = borders(evidence, label, start=first, stop=last, reach=reach)
+            is_severe = (
+                label is EventLabel.FAST_RUN_OF_UNUSUAL_BEATS or last - first >= _LONG_RHYTHM_S * evidence.rate_hz
+            )
+            yield Event(
+                kind=Head.RHYTHM,
+                label=label,
+                start_sample=start_sample,
+                end_sample=end_sample,
+                lead=evidence.lead,
+                score=float(evidence.rhythm_score[start:stop].max()),
+                p_value=float(evidence.rhythm_p[start:stop].min()),
+                severity=Severity.HIGH if is_severe else Severity.MEDIUM,
+            )
 
 
 def _beat_events(evidence: Evidence, levels: Levels) -> Iterator[Event]:
