@@ -15,7 +15,8 @@ from cardioclarity.detectors.readings import Inputs
 _MIN_BATCH: Final = 128
 _MAX_BATCH: Final = 4096
 _STEPS_PER_EPOCH: Final = 128
-_UNTRIMMED_EPOCHS: Final = 2  # an untaught network does not know yet what is strange
+_EAGER_EPOCHS: Final = 2
+"""Nothing is trimmed in them, since an untaught network does not know yet what is strange; and no step is replayed."""
 _LOUDEST: Final = 20.0  # a beat counts at most so much when an epoch is judged
 _COMPILE_FROM: Final = 50_000_000
 """Beats seen in a whole fit (beats times epochs) from which a minute of compilation on CUDA is repaid."""
@@ -116,31 +117,74 @@ def _epochs(network: Network, beats: Sequence[Tensor], *, seed: int, settings: S
     """Fit epoch by epoch; yields the mean loss of each, with the network ready to be judged."""
     device, n_beats = beats[0].device, len(beats[0])
     generator = torch.Generator(device).manual_seed(seed)
-    optimizer = torch.optim.AdamW(
-        network.parameters(), settings.learning_rate, weight_decay=settings.weight_decay, fused=device.type != "mps"
-    )
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, settings.epochs)
-    loss_of = _compiled(network, n_beats * settings.epochs, device)
+    step = _Step(network, beats, settings)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(step.optimizer, settings.epochs)
     size = min(max(n_beats // _STEPS_PER_EPOCH, _MIN_BATCH), _MAX_BATCH, n_beats)
     n_steps = n_beats // size  # no ragged batch: a compiled network would be compiled again for it
     for epoch in range(settings.epochs):
         network.train()
-        n_kept = size - round(settings.trimmed * size) if epoch >= _UNTRIMMED_EPOCHS else size
+        n_kept = size - round(settings.trimmed * size) if epoch >= _EAGER_EPOCHS else size
         order = torch.randperm(n_beats, generator=generator, device=device)
         total = torch.zeros((), device=device)
+        if epoch == _EAGER_EPOCHS and device.type == "cuda":
+            step.record(size, n_kept)
         for rows in order[: n_steps * size].view(n_steps, size):
-            optimizer.zero_grad(set_to_none=True)
-            with torch.autocast("cuda", torch.bfloat16, enabled=device.type == "cuda" and settings.bfloat16):
-                losses = loss_of(*(array[rows] for array in beats))
-            loss = (losses if n_kept == size else losses.topk(n_kept, largest=False).values).mean()
-            loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
-            if settings.largest_gradient is not None:
-                nn.utils.clip_grad_norm_(network.parameters(), settings.largest_gradient)
-            optimizer.step()
-            total += loss.detach()
+            total += step(rows, n_kept)
         schedule.step()
         network.eval()
         yield total.item() / n_steps
+
+
+class _Step:
+    """One step of the optimizer.
+
+    On CUDA it can be recorded and is replayed from then on: to launch its hundred small kernels one by one takes ten times
+    as long as to run them.
+    """
+
+    def __init__(self, network: Network, beats: Sequence[Tensor], settings: Settings) -> None:
+        """Make the optimizer; the network and the beats are on one device."""
+        device = beats[0].device
+        is_cuda = device.type == "cuda"
+        self._network, self._beats, self._settings, self._is_cuda = network, beats, settings, is_cuda
+        self._loss_of = _compiled(network, len(beats[0]) * settings.epochs, device)
+        self._graph: torch.cuda.CUDAGraph | None = None
+        self.optimizer = torch.optim.AdamW(
+            network.parameters(),
+            torch.tensor(settings.learning_rate, device=device) if is_cuda else settings.learning_rate,
+            weight_decay=settings.weight_decay,
+            fused=device.type != "mps",
+            capturable=is_cuda,
+        )
+
+    def __call__(self, rows: Tensor, n_kept: int) -> Tensor:
+        """Learn from some rows, but for the strangest beyond `n_kept`; gives the mean loss of the others."""
+        if self._graph is None:
+            return self._learn(rows, n_kept)
+        self._rows.copy_(rows)
+        self._graph.replay()
+        return self._loss
+
+    def record(self, size: int, n_kept: int) -> None:
+        """Record a step of so many rows; nothing is learned by it."""
+        self._rows = torch.zeros(size, dtype=torch.int64, device=self._beats[0].device)
+        graph = torch.cuda.CUDAGraph()
+        self.optimizer.zero_grad(set_to_none=True)
+        with torch.cuda.graph(graph):
+            self._loss = self._learn(self._rows, n_kept)
+        self._graph = graph
+
+    def _learn(self, rows: Tensor, n_kept: int) -> Tensor:
+        self.optimizer.zero_grad(set_to_none=True)
+        autocast = self._is_cuda and self._settings.bfloat16
+        with torch.autocast("cuda", torch.bfloat16, enabled=autocast, cache_enabled=False):
+            losses = self._loss_of(*(array[rows] for array in self._beats))
+        loss = (losses if n_kept == len(rows) else losses.topk(n_kept, largest=False).values).mean()
+        loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
+        if self._settings.largest_gradient is not None:
+            nn.utils.clip_grad_norm_(self._network.parameters(), self._settings.largest_gradient)
+        self.optimizer.step()
+        return loss.detach()
 
 
 def _judge(network: Network, beats: Sequence[Tensor]) -> float:
