@@ -5,7 +5,6 @@ from pathlib import Path
 
 import numpy as np
 import wfdb
-from numpy.typing import NDArray
 
 from cardioclarity.record import Annotations, Record, content_id
 from cardioclarity.vocabulary import LEAD_ORDER, RHYTHMS, canonical_lead
@@ -61,17 +60,6 @@ def read(header: Path) -> Record:
         baseline=np.array(source.baseline, np.float64)[order],
         annotations=_annotations(header),
     )
-
-
-def stored_order(header: Path, record: Record) -> list[int]:
-    """Row of a record that holds each channel as the file has them."""
-    return [record.source_leads.index(stored) for stored in wfdb.rdheader(name(header)).sig_name]
-
-
-def between(annotations: Annotations, marks: str) -> NDArray[np.int64]:
-    """(stretch, 2) int64: where an opening annotation and the closing one after it stand, such as ``[]``: flutter."""
-    edges = annotations.sample[np.isin(annotations.symbol, list(marks))]
-    return edges.reshape(-1, 2)
 
 
 def _annotations(header: Path) -> Annotations:

@@ -11,7 +11,7 @@ from importlib.metadata import version
 
 from cyclopts import App, Parameter
 
-from cardioclarity.commands import cleaning, damage, upkeep, verbs
+from cardioclarity.commands import cleaning, damage, evaluating, upkeep, verbs
 from cardioclarity.errors import CardioClarityError, leave
 
 RESEARCH_USE = "Research use only, not for diagnostic use."
@@ -26,6 +26,7 @@ app = App(
 )
 _COMMANDS: tuple[Callable[..., int], ...] = (
     *(verbs.demo, verbs.convert, verbs.train, verbs.score, verbs.report),
+    *(evaluating.evaluate, evaluating.detectors),
     *(upkeep.runs, upkeep.models),
     *(damage.verify, cleaning.gc, upkeep.doctor),
 )

@@ -39,12 +39,14 @@ def card(description: Mapping[str, Any]) -> str:
             (member → numbers learned), `model` (the settings of `ensemble.Model`) and `training`. Of `training` these
             have their place by name: records, patients, hours, normal_beats, leads, rates_hz, sources, ages, sexes,
             fingerprint; groups (fitting, stopping, calibrating); seed, hardware, versions, warnings;
-            realised_false_alarms; metrics (beat, rhythm, rate, quality, noise, subgroups). Others follow at the end.
+            realised_false_alarms; metrics (beat, rhythm, rate, quality, noise, subgroups). Others follow at the end, but
+            for record_ids.
 
     Returns:
         The text; equal descriptions give equal cards.
     """
     training, settings = dict(description["training"]), description["model"]
+    training.pop("record_ids", None)  # thousands of them; the fingerprint stands for them all
     groups, metrics = training.pop("groups", None) or {}, training.pop("metrics", None) or {}
     calibration = settings["facts"] | {"realised_false_alarms": training.pop("realised_false_alarms", None)}
     sections = {

@@ -206,6 +206,42 @@ class ReportConfig:
     max_events: int = 50
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EvaluateConfig:
+    """Settings of `evaluate`.
+
+    Attributes:
+        protocol: Name of a protocol that comes with the software, or path of a file of splits.
+        archives: URLs or folders of the database's files.
+        archive_storage: How to reach them.
+        root: URL or folder of the deployment that holds the model; needed with a model only.
+        root_storage: How to reach it.
+        model: Id of a model to evaluate, in place of the protocol's own fits.
+        seeds: How many fits with seeds 0, 1, … are averaged.
+        detectors: Names of the beat detectors of the fit; empty: the default ensemble, and every other one beside it.
+    """
+
+    protocol: str
+    archives: tuple[str, ...]
+    archive_storage: StorageOptions = field(default_factory=StorageOptions)
+    root: str = ""
+    root_storage: StorageOptions = field(default_factory=StorageOptions)
+    model: str | None = None
+    seeds: int = 1
+    detectors: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Refuse what contradicts itself."""
+        if not self.archives:
+            raise UsageError("evaluate: give the folder or URL of the database with --archive")
+        if self.seeds < 1:
+            raise UsageError(f"seeds {self.seeds}: give at least 1")
+        if self.model is not None and self.seeds != 1:
+            raise UsageError("--model and --seeds exclude each other: the model is fitted already")
+        if self.model is not None and self.detectors:
+            raise UsageError("--model and --detector exclude each other: the model has its own detectors")
+
+
 _SUBSET = re.compile(r"([1-9]\d{0,5})/([1-9]\d{0,5})")
 
 

@@ -25,6 +25,11 @@ FORMAT_VERSION: Final = 1
 MODEL_JSON: Final = "model.json"
 """The description of a model, written last: the id is the beginning of its sha256, and it names the other files."""
 
+RECORD_IDS: Final = "record_ids"
+"""Name of the training fact that lists the records: the first `ID_PREFIX` digits of the id of each."""
+
+ID_PREFIX: Final = 12
+
 _WEIGHTS, _CARD = "weights.safetensors", "CARD.md"
 _MODEL: Final = re.compile(r"models/([0-9a-f]{32})/.+")
 _CHAMPION: Final = re.compile(r"models/champion/(\d{8})\.json")
@@ -91,6 +96,24 @@ def _load(root: Storage, model_id: str) -> Model:
     digests = described_files(model_id, description)
     files = {name: _checked(root, model_id, name, digest) for name, digest in digests.items()}
     return ensemble.load(json.loads(description)["model"], safetensors.numpy.load(files[_WEIGHTS]))
+
+
+def trained_on(root: Storage, model_id: str) -> frozenset[str]:
+    """Tell which records a model has seen in any step of its training.
+
+    Returns:
+        The first `ID_PREFIX` digits of their ids.
+
+    Raises:
+        NotFoundError: No such model, or it was saved by a version that did not write this down.
+        DamageError: Its description is damaged.
+    """
+    ids = json.loads(_description(root, model_id))["training"].get(RECORD_IDS)
+    if ids is None:
+        raise NotFoundError(
+            f"model {model_id} does not say which records it was trained on; train again to evaluate it"
+        )
+    return frozenset(ids)
 
 
 def described_files(model_id: str, description: bytes) -> dict[str, str]:

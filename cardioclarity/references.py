@@ -94,6 +94,45 @@ def rhythm_stretches(annotations: Annotations) -> list[tuple[str, int, int]]:
     return [(word, start, end) for word, start, end in zip(words, starts, ends[: len(starts)], strict=True) if word]
 
 
+def flutter(annotations: Annotations) -> NDArray[np.int64]:
+    """Find ventricular flutter, between the annotations ``[`` and ``]``, where nobody labels beats.
+
+    Args:
+        annotations: Reference annotations of one record.
+
+    Returns:
+        (stretch, 2) int64, the first and the last sample; what is never closed lasts to the end.
+    """
+    stretches: list[tuple[int, int]] = []
+    start: int | None = None
+    for sample, symbol in zip(annotations.sample.tolist(), annotations.symbol, strict=True):
+        if symbol == "[" and start is None:
+            start = sample
+        elif symbol == "]" and start is not None:
+            stretches.append((start, sample))
+            start = None
+    if start is not None:
+        stretches.append((start, int(np.iinfo(np.int64).max)))
+    return np.array(stretches, np.int64).reshape(-1, 2)
+
+
+def inside(samples: NDArray[np.int64], stretches: NDArray[np.int64], *, margin: int = 0) -> NDArray[np.bool_]:
+    """Tell which samples lie within one of the stretches, both ends included.
+
+    Args:
+        samples: (sample,) int64.
+        stretches: (stretch, 2) int64.
+        margin: So many samples around a stretch count as inside.
+
+    Returns:
+        (sample,) bool.
+    """
+    found = np.zeros(len(samples), bool)
+    for start, end in stretches:
+        found |= (samples >= start - margin) & (samples - margin <= end)
+    return found
+
+
 def _nearest(sorted_values: NDArray[np.int64], targets: NDArray[np.int64]) -> NDArray[np.intp]:
     right = np.clip(np.searchsorted(sorted_values, targets), 1, max(len(sorted_values) - 1, 1))
     right = np.minimum(right, len(sorted_values) - 1)

@@ -248,6 +248,7 @@ def _fit_and_save(root: Storage, config: TrainConfig, outputs: Sequence[Prepared
         "warnings": list(warnings),
         "versions": runs.versions(),
         "fingerprint": hashlib.sha256("\n".join(sorted(used)).encode()).hexdigest(),
+        models.RECORD_IDS: sorted(record_id[: models.ID_PREFIX] for record_id in used),
         **_counts(list(used.values())),
         **_signals([candidate.examples for candidate in used.values()]),
         **_people([record for record in catalog.pinned(root).records() if record.record_id in used]),

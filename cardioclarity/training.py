@@ -67,7 +67,7 @@ def fit(
     check_names(detectors)
     quality = detector("quality").fit(fitting, held_out=stopping, seed=seed)
     assert isinstance(quality, FittedQuality)
-    fitting, stopping, calibrating = (_readable(normals, quality) for normals in (fitting, stopping, calibrating))
+    fitting, stopping, calibrating = (readable(normals, quality) for normals in (fitting, stopping, calibrating))
     everyone = _joined((fitting, stopping, calibrating))
     intervals_s = list(map(_normal_intervals, everyone.records, everyone.beats))
     _require(fitting, fitting.beats, "a normal beat", "fitting")
@@ -134,14 +134,14 @@ def _only(normals: Normals, rows: Sequence[int]) -> Normals:
     )
 
 
-def _readable(normals: Normals, quality: FittedQuality) -> Normals:
+def readable(normals: Normals, quality: FittedQuality) -> Normals:
     """Keep the normal rows that can be read: noise teaches nobody what is normal."""
-    readable = [quality.score(examples) <= 0 for examples in normals.records]
+    answers = [quality.score(examples) <= 0 for examples in normals.records]
     beats = [
         mask & of_windows(is_readable, examples.window_start, examples.rpeaks)
-        for examples, mask, is_readable in zip(normals.records, normals.beats, readable, strict=True)
+        for examples, mask, is_readable in zip(normals.records, normals.beats, answers, strict=True)
     ]
-    windows = [mask & is_readable for mask, is_readable in zip(normals.windows, readable, strict=True)]
+    windows = [mask & is_readable for mask, is_readable in zip(normals.windows, answers, strict=True)]
     return replace(normals, beats=tuple(beats), windows=tuple(windows))
 
 

@@ -141,3 +141,7 @@ def test_writing_a_card_changes_nothing_and_can_be_repeated():
 def test_words_that_claim_a_diagnosis_do_not_appear():
     text = card(DESCRIPTION).replace(INTENDED_USE, "").lower()
     assert not any(word in text for word in ("diagnos", "detects", "normal ecg is", "clinical"))
+
+
+def test_the_thousands_of_record_ids_are_left_to_the_description():
+    assert card(with_training(record_ids=["0123456789ab"])) == card(with_training())

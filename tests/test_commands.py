@@ -23,7 +23,20 @@ def archive(tmp_path):
     return tmp_path / "archive"
 
 
-COMMANDS = ["demo", "convert", "train", "score", "report", "runs", "models", "verify", "gc", "doctor"]
+COMMANDS = [
+    "demo",
+    "convert",
+    "train",
+    "score",
+    "report",
+    "evaluate",
+    "detectors",
+    "runs",
+    "models",
+    "verify",
+    "gc",
+    "doctor",
+]
 
 
 def command(*arguments):

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cardioclarity.record import Annotations
-from cardioclarity.references import beat_classes, normal_beats, normal_windows, rhythm_stretches
+from cardioclarity.references import beat_classes, flutter, inside, normal_beats, normal_windows, rhythm_stretches
 
 RATE_HZ = 100.0
 
@@ -79,3 +79,17 @@ def test_rhythms_last_until_the_next_one():
     marks = annotations((5, "+", "(N"), (50, "+", "(AFIB"), (70, "N"), (90, "+", ""))
 
     assert [(word, start, end) for word, start, end in rhythm_stretches(marks)] == [("N", 5, 50), ("AFIB", 50, 90)]
+
+
+def test_flutter_lasts_from_its_opening_mark_to_the_next_closing_one_or_to_the_end():
+    marks = annotations((5, "]"), (10, "["), (12, "["), (20, "]"), (30, "["))
+
+    assert flutter(marks).tolist() == [[10, 20], [30, np.iinfo(np.int64).max]]
+    assert flutter(Annotations.none()).shape == (0, 2)
+
+
+def test_a_sample_on_the_edge_or_within_the_margin_is_inside():
+    samples = np.array([7, 8, 10, 20, 22, 23, 40])
+
+    assert inside(samples, np.array([[10, 20]]), margin=2).tolist() == [False, True, True, True, True, False, False]
+    assert inside(samples, np.array([[30, np.iinfo(np.int64).max]]), margin=2).tolist() == [False] * 6 + [True]

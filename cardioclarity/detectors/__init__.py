@@ -70,6 +70,18 @@ def detector(name: str) -> Detector:
     return made
 
 
+def describe(name: str) -> str:
+    """Say in a line what a detector looks at.
+
+    Args:
+        name: A key of `REGISTRY`.
+    """
+    path, _, attribute = REGISTRY[name].target.partition(":")
+    module = import_module(path)
+    made = getattr(module, attribute)
+    return str((module if isinstance(made, type) else made).__doc__).strip().partition("\n")[0]
+
+
 def column(name: str) -> str:
     """Name the table column that holds a detector's scores."""
     return name.replace("-", "_")

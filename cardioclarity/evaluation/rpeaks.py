@@ -1,0 +1,123 @@
+"""R peaks: each channel as stored, whole record, all beat symbols, one to one within 150 ms, flutter left out."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cardioclarity.errors import NotFoundError
+from cardioclarity.evaluation.results import Found, Metric, ratio_metric
+from cardioclarity.evaluation.subjects import Subject
+from cardioclarity.record import Record
+from cardioclarity.references import MATCH_S, flutter, inside
+from cardioclarity.rpeaks import detect
+from cardioclarity.vocabulary import BEAT_CLASSES
+
+CHANNELS = (1, 2)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Labelled:
+    """What is compared: one record with its reference beats.
+
+    Attributes:
+        rate_hz: Samples per second.
+        leads: Canonical names, in stored order.
+        signal_mv: (lead, sample) float32, in stored order.
+        beats: (beat,) int64, reference positions.
+        flutter: (stretch, 2) int64, where nobody labelled beats.
+    """
+
+    rate_hz: float
+    leads: tuple[str, ...]
+    signal_mv: NDArray[np.float32]
+    beats: NDArray[np.int64]
+    flutter: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, record: Record, order: Sequence[int]) -> "Labelled":
+        """Take what is needed of a record.
+
+        Args:
+            record: The record.
+            order: Row of the record that holds each stored channel.
+        """
+        is_beat = np.isin(record.annotations.symbol, list(BEAT_CLASSES))
+        return cls(
+            rate_hz=record.rate_hz,
+            leads=tuple(record.leads[row] for row in order),
+            signal_mv=record.millivolts()[list(order)],
+            beats=np.unique(record.annotations.sample[is_beat]),
+            flutter=flutter(record.annotations),
+        )
+
+
+def measure(subjects: Mapping[str, Subject]) -> Found:
+    """Detect the R peaks of every record in its first and second channel.
+
+    Args:
+        subjects: Records of a database; those without reference beats are left out, and it is said how many.
+
+    Returns:
+        Sensitivity and positive predictive value of each channel, pooled.
+
+    Raises:
+        NotFoundError: No record has reference beats.
+    """
+    counts: dict[int, dict[str, NDArray[np.float64]]] = {channel: {} for channel in CHANNELS}
+    n_left_out = 0
+    for subject in subjects.values():
+        record = subject.read()
+        labelled = Labelled.of(record, subject.channels(record))
+        if not len(labelled.beats):
+            n_left_out += 1
+            continue
+        for channel in CHANNELS:
+            if channel <= len(labelled.leads):
+                peaks = detect(labelled.signal_mv[channel - 1], rate_hz=labelled.rate_hz)
+                so_far = counts[channel].get(subject.patient, np.zeros(3))
+                counts[channel][subject.patient] = so_far + np.array(compare(labelled, peaks), float)
+    if not counts[1]:
+        raise NotFoundError(f"none of the {len(subjects)} records has reference beats; R peaks are compared with them")
+    metrics = [metric for channel in CHANNELS if counts[channel] for metric in _metrics(channel, counts[channel])]
+    return Found(
+        metrics=tuple(metrics),
+        n_patients=len(counts[1]),
+        n_records=len(subjects) - n_left_out,
+        notes=left_out(n_left_out, len(subjects), "reference beats"),
+    )
+
+
+def left_out(n_left_out: int, n_all: int, what: str) -> tuple[str, ...]:
+    """Say how many records have not what is needed; nothing where all have."""
+    return (f"{n_left_out} of {n_all} records have no {what} and were left out",) if n_left_out else ()
+
+
+def _metrics(channel: int, counts: Mapping[str, NDArray[np.float64]]) -> list[Metric]:
+    found, missed, false = np.stack(list(counts.values())).T
+    return [
+        ratio_metric("rpeaks", "rpeak_sensitivity", f"channel:{channel}", found, found + missed),
+        ratio_metric("rpeaks", "rpeak_ppv", f"channel:{channel}", found, found + false),
+    ]
+
+
+def compare(record: Labelled, found: NDArray[np.int64]) -> tuple[int, int, int]:
+    """Count beats found, beats missed and peaks that are no beat, outside flutter."""
+    reach = round(MATCH_S * record.rate_hz)
+    beats, peaks = (samples[~inside(samples, record.flutter, margin=reach)] for samples in (record.beats, found))
+    n_matched = match(beats, peaks, reach)
+    return n_matched, len(beats) - n_matched, len(peaks) - n_matched
+
+
+def match(beats: NDArray[np.int64], peaks: NDArray[np.int64], reach: int) -> int:
+    """Pair beats and peaks one to one, nearest first; the number of pairs."""
+    first, stop = np.searchsorted(peaks, beats - reach), np.searchsorted(peaks, beats + reach, side="right")
+    pairs = [(abs(int(peaks[j] - b)), i, j) for i, b in enumerate(beats) for j in range(first[i], stop[i])]
+    beats_taken: set[int] = set()
+    peaks_taken: set[int] = set()
+    for _, i, j in sorted(pairs):
+        if i not in beats_taken and j not in peaks_taken:
+            beats_taken.add(i)
+            peaks_taken.add(j)
+    return len(beats_taken)
