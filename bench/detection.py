@@ -44,9 +44,9 @@ def measure(
         seed: Of the fit.
     """
     protocol = Protocol(name="development", kind="beats", n_folds=N_FOLDS, folded=tuple(names))
-    subjects = gather(protocol, [open_storage(str(archive or mitbih.archive()))])
+    archives = [open_storage(str(archive or mitbih.archive()))]
     chosen = tuple(detectors) or training.DEFAULT_BEAT_DETECTORS
-    found = evaluation.run(protocol, subjects, Plan(seeds=(seed,), detectors=chosen))
+    found = evaluation.run(protocol, gather(protocol, archives), archives, Plan(seeds=(seed,), detectors=chosen))
     figures = {(one.scorer, one.name, one.subset): one for one in found.metrics}
     scorers = [scorer for scorer in dict.fromkeys(one.scorer for one in found.metrics) if scorer != HEAD]
     return [

@@ -15,14 +15,20 @@ def archive(tmp_path_factory):
 
 
 def test_a_protocol_ends_with_a_table_and_writes_the_files_that_were_asked_for(archive, tmp_path, capsys):
-    markdown = tmp_path / "out.md"
+    markdown, page = tmp_path / "out.md", tmp_path / "out.html"
 
-    run(["evaluate", "--protocol", "rpeaks", "--archive", archive, "--markdown", str(markdown)])
+    run(
+        [
+            *("evaluate", "--protocol", "rpeaks", "--archive", archive),
+            *("--markdown", str(markdown), "--html", str(page)),
+        ]
+    )
 
     said = capsys.readouterr().out
     assert "rpeak_sensitivity" in said
     assert "tested: 2 patients, 2 records" in said
     assert "| rpeaks | rpeak_sensitivity | channel:1 |" in markdown.read_text()
+    assert "rpeak_sensitivity" in page.read_text()
 
 
 def test_as_json_it_is_one_object_with_the_figures(archive, capsys):

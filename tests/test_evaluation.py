@@ -86,6 +86,15 @@ def test_a_model_is_evaluated_on_records_that_it_has_not_seen_and_nothing_is_fit
     assert "tested by the given model" in evaluation.split
 
 
+def test_a_protocol_that_takes_what_is_there_leaves_out_what_the_model_has_seen_and_says_how_much(database, trained):
+    root, model = trained
+
+    evaluation = evaluate(EvaluateConfig(protocol="rpeaks", archives=(str(database),), root=root, model=model))
+
+    assert evaluation.found.n_records == 41
+    assert evaluation.notes == ("3 of 44 records are left out: the model was trained on them",)
+
+
 def test_an_unknown_detector_and_settings_that_contradict_each_other_are_refused(database):
     with pytest.raises(NotFoundError, match="beat detector 'nope' does not exist"):
         evaluate(EvaluateConfig(protocol="ds1-ds2", archives=(str(database),), detectors=("nope",)))

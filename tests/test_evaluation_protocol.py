@@ -78,6 +78,11 @@ def test_more_folds_than_patients_leave_no_empty_test():
         ('kind = "beats"\n[folds]\nn = true', "n must be a whole number"),
         ('kind = "beats"', r"name records in \[train\] and \[test\]"),
         ('kind = "beats"\n[test]\nrecords = ["a"]\n[folds]\nn = 2', "exclude each other"),
+        ('kind = "noise"', r"name the noise records with kinds in \[noise\]"),
+        ('kind = "noise"\n[noise]\nkinds = "em"', "kinds must be a list of texts"),
+        ('kind = "noise"\n[noise]\nkinds = ["em"]\nsnr_db = 6', "snr_db must be a list of numbers"),
+        ('kind = "noise"\n[noise]\nkinds = ["em"]\nperiod_s = 0', "period_s must be a positive number"),
+        ('kind = "series"\n[labels]\ntrain = "X"', "train must be a list of texts"),
         ('kind = "beats"\n[folds]\nn = 2\nrecords = ["a", "a"]', "names a record twice: a"),
     ],
 )

@@ -22,6 +22,7 @@ def evaluate(  # noqa: PLR0913 - one argument per flag
     seeds: int = 1,
     detector: tuple[str, ...] = (),
     markdown: str | None = None,
+    html: str | None = None,
     root_storage: RootStorage = ROOT_STORAGE,
     archive_storage: ArchiveStorage = ARCHIVE_STORAGE,
     output: Output = _OUTPUT,
@@ -40,6 +41,7 @@ def evaluate(  # noqa: PLR0913 - one argument per flag
         seeds: Number of fits, with seeds 0, 1 and so on, whose figures are averaged.
         detector: A detector of the fit, repeat for several; the default ensemble and all others beside it without.
         markdown: File to write the table to.
+        html: File to write a page with figures to.
         root_storage: How to reach the root.
         archive_storage: How to reach the archives.
         output: How the command speaks.
@@ -59,9 +61,10 @@ def evaluate(  # noqa: PLR0913 - one argument per flag
             seeds=seeds,
             detectors=detector,
         )
-        _check_writable(markdown)
+        for file in (markdown, html):
+            _check_writable(file)
         evaluation = run(config)
-        _write(evaluation, markdown=markdown)
+        _write(evaluation, markdown=markdown, html=html)
     if output.json:
         say_json(evaluation.as_json() | {"seconds": since(started)})
     else:
@@ -78,12 +81,16 @@ def _check_writable(file: str | None) -> None:
         raise UsageError(f"{file} cannot be written: give the name of a file in a folder that exists")
 
 
-def _write(evaluation: "Evaluation", *, markdown: str | None) -> None:
+def _write(evaluation: "Evaluation", *, markdown: str | None, html: str | None) -> None:
     """Write the files that were asked for."""
     from pathlib import Path
 
     if markdown is not None:
         Path(markdown).write_text(evaluation.markdown(), encoding="utf-8")
+    if html is not None:
+        from cardioclarity.evaluation.page import render
+
+        Path(html).write_text(render(evaluation), encoding="utf-8")
 
 
 def detectors(*, output: Output = _OUTPUT) -> int:

@@ -1,22 +1,20 @@
 """Evaluation: a protocol run on an archive, without a root and without touching one; figures with their intervals."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from cardioclarity import models, training
 from cardioclarity.config import EvaluateConfig
 from cardioclarity.errors import NotFoundError
-from cardioclarity.evaluation import beats, rates, rpeaks
+from cardioclarity.evaluation import beats, noise, rates, rhythm, rpeaks, series, twelve
 from cardioclarity.evaluation.fits import Plan
 from cardioclarity.evaluation.protocol import Protocol, load
 from cardioclarity.evaluation.results import Evaluation, Found
 from cardioclarity.evaluation.subjects import Subject, gather
-from cardioclarity.storage import open_storage
+from cardioclarity.storage import Storage, open_storage
 
-LEAVES_OUT = ("rhythm", "noise", "rpeaks", "rate")
-"""Kinds that take what the archive holds: with a model, its training records are left out instead of refused."""
-
-FITS_NOTHING = ("rpeaks", "rate")
+TAKE_WHAT_IS_THERE = ("rhythm", "noise", "rpeaks", "rate")
+"""Kinds of which a model's training records are left out instead of refused; where they fit, they draw nothing."""
 
 
 def evaluate(config: EvaluateConfig) -> Evaluation:
@@ -42,14 +40,18 @@ def evaluate(config: EvaluateConfig) -> Evaluation:
     if config.model is not None:
         root = open_storage(config.root, config.root_storage)
         plan, trained = replace(plan, model=models.load(root, config.model)), models.trained_on(root, config.model)
-    subjects = gather(protocol, archives)
-    subjects, notes = _apart(protocol, subjects, trained)
-    return run(protocol, subjects, plan, model=config.model, notes=notes)
+    if protocol.kind == "series":
+        return run(protocol, {}, archives, plan, model=config.model)
+    if protocol.kind == "records":
+        protocol = twelve.resolved(protocol, archives)
+    subjects, notes = _apart(protocol, gather(protocol, archives), trained)
+    return run(protocol, subjects, archives, plan, model=config.model, notes=notes)
 
 
 def run(
     protocol: Protocol,
     subjects: Mapping[str, Subject],
+    archives: Sequence[Storage],
     plan: Plan,
     *,
     model: str | None = None,
@@ -60,6 +62,7 @@ def run(
     Args:
         protocol: The protocol.
         subjects: Its records.
+        archives: Where else to look: for noise, and for series.
         plan: What is fitted.
         model: Id of the model in the plan.
         notes: Sentences that a reader must know.
@@ -73,17 +76,21 @@ def run(
         "beats": lambda: beats.measure(protocol, subjects, plan),
         "rpeaks": lambda: rpeaks.measure(subjects),
         "rate": lambda: rates.measure(subjects),
+        "rhythm": lambda: rhythm.measure(protocol, subjects, plan.model),
+        "noise": lambda: noise.measure(protocol, subjects, archives, plan.model),
+        "series": lambda: series.measure(protocol, archives, plan),
+        "records": lambda: twelve.measure(protocol, subjects, plan),
     }
     found = measures[protocol.kind]()
-    is_fitted = plan.model is None and protocol.kind not in FITS_NOTHING
+    is_drawn = plan.model is None and protocol.kind not in TAKE_WHAT_IS_THERE
     return Evaluation(
         protocol=protocol.name,
         title=protocol.title,
         source=protocol.source,
-        split=protocol.split_in_words() if plan.model is None else "every record is tested by the given model",
+        split=protocol.split_in_words() if plan.model is None else "every tested record is tested by the given model",
         model=model,
         detectors=plan.detectors,
-        seeds=plan.seeds if is_fitted else (),
+        seeds=plan.seeds if is_drawn else (),
         found=replace(found, notes=(*notes, *found.notes)),
         versions=versions(),
     )
@@ -93,7 +100,7 @@ def _apart(
     protocol: Protocol, subjects: dict[str, Subject], trained: frozenset[str]
 ) -> tuple[dict[str, Subject], tuple[str, ...]]:
     """Keep training and test apart: leave records out that a model has seen, or refuse where the protocol names them."""
-    if not trained or protocol.kind in FITS_NOTHING:
+    if not trained:
         return subjects, ()
     tested = {name for split in protocol.splits(tuple(subjects)) for name in split.test} or set(subjects)
     seen = [
@@ -101,7 +108,7 @@ def _apart(
     ]
     if not seen:
         return subjects, ()
-    if protocol.kind not in LEAVES_OUT:
+    if protocol.kind not in TAKE_WHAT_IS_THERE:
         raise NotFoundError(
             f"the model was trained on {len(seen)} of the {len(tested)} records that protocol {protocol.name} tests, such as "
             f"{seen[0]}: such a test proves nothing; train on other records, or leave out --model and let the protocol fit"

@@ -64,10 +64,7 @@ class Panel:
         for name in self.detectors():
             of_model = evidence.beat_members.get(column(name))
             found[name] = self.others[name].score(examples) if of_model is None else of_model
-        units = {name: self.standards[name].units(found[name]) for name in self.detectors() if name in self.standards}
-        for names in combinations(tuple(units)):
-            found[combined_name(names)] = _together([units[name] for name in names])
-        return evidence, found
+        return evidence, found | combined(found, self.standards)
 
 
 def beat_detectors() -> tuple[str, ...]:
@@ -84,6 +81,17 @@ def combinations(names: Sequence[str]) -> Iterator[tuple[str, ...]]:
 def combined_name(names: Sequence[str]) -> str:
     """Name a combination, such as ``ae-dense+conv``."""
     return NETWORK + "+".join(name.removeprefix(NETWORK) for name in names)
+
+
+def combined(scores: Mapping[str, Scores], standards: Mapping[str, Standard]) -> dict[str, Scores]:
+    """Score every combination of autoencoders.
+
+    Args:
+        scores: Detector → (item,) scores.
+        standards: Detector → its unit.
+    """
+    units = {name: standards[name].units(scores[name]) for name in scores if name in standards}
+    return {combined_name(names): _together([units[name] for name in names]) for names in combinations(tuple(units))}
 
 
 def _together(units: Sequence[NDArray[np.floating]]) -> Scores:

@@ -19,7 +19,7 @@ _TABLES: Final = {
     "folds": ("n", "records"),
     "patients": (),
     "exclude": ("records",),
-    "labels": ("table", "statements", "record", "normal", "abnormal", "train", "test"),
+    "labels": ("table", "statements", "record", "normal", "abnormal", "train", "test", "anomalous_of"),
     "noise": ("kinds", "also", "snr_db", "first_s", "period_s"),
 }
 """Table → its keys; those of `patients` are records."""
@@ -88,6 +88,8 @@ class Protocol:
             raise UsageError(f"protocol {self.name}: folds.n is {self.n_folds}; give 2 or more")
         if self.kind == "beats" and not (self.n_folds or (self.train and self.test)):
             raise UsageError(f"protocol {self.name}: name records in [train] and [test], or give [folds]")
+        if self.kind == "noise" and not self.noise.get("kinds"):
+            raise UsageError(f"protocol {self.name}: name the noise records with kinds in [noise]")
         if self.n_folds and (self.train or self.test):
             raise UsageError(f"protocol {self.name}: [folds] and [train] or [test] exclude each other")
         sides = {side: getattr(self, side) for side in _SIDES}
@@ -151,7 +153,9 @@ class Protocol:
             sides = (f"{side} on folds {', '.join(map(str, folds))}" for side, folds in self.side_folds.items())
             return f"{', '.join(sides)} of the database's own{overlap}"
         if self.labels.get("train"):
-            return f"train on {', '.join(self.labels['train'])}, test on {', '.join(self.labels['test'])}"
+            more = ", ".join(self.labels.get("anomalous_of", ()))
+            also = f" and on the anomalous series of {more}, which no fit has seen" if more else ""
+            return f"train on {', '.join(self.labels['train'])}, test on {', '.join(self.labels['test'])}{also}"
         if not self.test:
             return "every record of the archive is tested, nothing is fitted"
         return f"train on {len(self.train)} records, test on {len(self.test)} others{overlap}"
@@ -229,8 +233,8 @@ def parse(text: str, *, where: str) -> Protocol:
         patients={name: str(patient) for name, patient in sections["patients"].items()},
         exclude=frozenset(read.texts(sections["exclude"], "records")),
         side_folds={side: found for side in _SIDES if (found := read.numbers(sections[side], "folds"))},
-        labels=sections["labels"],
-        noise=sections["noise"],
+        labels=read.labels(sections["labels"]),
+        noise=read.noise(sections["noise"]),
     )
 
 
@@ -253,6 +257,22 @@ class _Reader:
     def numbers(self, section: Mapping[str, Any], key: str) -> tuple[int, ...]:
         return tuple(self._typed(section, key, [], _all(int), "a list of whole numbers"))
 
+    def labels(self, section: Mapping[str, Any]) -> dict[str, str | tuple[str, ...]]:
+        return {
+            key: self.text(section, key) if key in {"table", "statements", "record"} else self.texts(section, key)
+            for key in section
+        }
+
+    def noise(self, section: Mapping[str, Any]) -> dict[str, Any]:
+        lists = {key: self.texts(section, key) for key in ("kinds", "also") if key in section}
+        numbers = {
+            key: float(self._typed(section, key, 1, _is_positive, "a positive number"))
+            for key in ("first_s", "period_s")
+            if key in section
+        }
+        ratios = self._typed(section, "snr_db", [6, 0], _are_numbers, "a list of numbers, such as [6, 0]")
+        return {**lists, **numbers, "snr_db": tuple(map(float, ratios))} if section else {}
+
     def _typed(
         self, section: Mapping[str, Any], key: str, default: object, fits: Callable[[Any], bool], what: str
     ) -> Any:  # noqa: ANN401 - checked by `fits`
@@ -264,6 +284,14 @@ class _Reader:
 
 def _all(kind: type) -> Callable[[Any], bool]:
     return lambda value: isinstance(value, list) and all(type(item) is kind for item in value)
+
+
+def _is_positive(value: object) -> bool:
+    return type(value) in {int, float} and float(str(value)) > 0
+
+
+def _are_numbers(value: object) -> bool:
+    return isinstance(value, list) and bool(value) and all(type(item) in {int, float} for item in value)
 
 
 def _check_keys(section: Mapping[str, Any], allowed: Sequence[str], where: str) -> None:

@@ -10,11 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cardioclarity.evaluation.intervals import METHOD, Draws, interval
+from cardioclarity.metrics import Ranking
 
 Floats = NDArray[np.float64]
 
 HEADINGS: Final = ("scorer", "metric", "subset", "value", "95 % interval", "patients", "items")
 _SCHEMA: Final = 1
+_CURVE_POINTS: Final = 400
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,7 +137,7 @@ class Evaluation:
 
     def facts(self) -> dict[str, str]:
         """Say what must stand beside every figure."""
-        seeds = ", ".join(map(str, self.seeds)) or "none, nothing was fitted"
+        seeds = ", ".join(map(str, self.seeds)) or "none, nothing is drawn"
         return {
             "protocol": f"{self.protocol}: {self.title}",
             "source": self.source,
@@ -237,6 +239,13 @@ def metric(  # noqa: PLR0913 - one figure has so many sides
         n_items=n_items,
         seeds=tuple(map(float, values)),
     )
+
+
+def curve_of(ranking: Ranking) -> tuple[Floats, Floats, Floats]:
+    """Give FPR, TPR and precision along the thresholds, thinned to what a figure can show."""
+    fpr, tpr, precision = ranking.curve()
+    kept = np.unique(np.linspace(0, max(len(fpr) - 1, 0), min(len(fpr), _CURVE_POINTS)).round().astype(np.int64))
+    return fpr[kept], tpr[kept], precision[kept]
 
 
 def ratio_metric(scorer: str, name: str, subset: str, parts: Floats, wholes: Floats) -> Metric:

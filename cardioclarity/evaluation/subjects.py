@@ -1,6 +1,6 @@
 """The records of a protocol, found in one or several archives and read by the product's own readers."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
@@ -117,13 +117,11 @@ def _found(archives: Sequence[Storage]) -> Iterator[tuple[str, list[tuple[Storag
     yield from by_name.items()
 
 
-def files(
-    archives: Sequence[Storage], suffixes: Mapping[str, str] | Sequence[str] = ()
-) -> dict[str, tuple[Storage, str]]:
-    """List the objects of all archives whose name ends so: name without folder → archive and key."""
-    return {
-        PurePosixPath(listed.key).name: (archive, listed.key)
+def locate(archives: Sequence[Storage], fits: Callable[[str], bool]) -> list[tuple[Storage, str]]:
+    """Find the objects of all archives whose name, without the folder, fits: archive and key of each."""
+    return [
+        (archive, listed.key)
         for archive in archives
         for listed in archive.list()
-        if not suffixes or listed.key.endswith(tuple(suffixes))
-    }
+        if fits(PurePosixPath(listed.key).name)
+    ]

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from cardioclarity.evaluation.fits import HEAD
 from cardioclarity.evaluation.intervals import Draws
-from cardioclarity.evaluation.results import Figures, Found, Metric, Patient, metric
+from cardioclarity.evaluation.results import Figures, Found, Metric, Patient, curve_of, metric
 from cardioclarity.metrics import Ranking
 
 Floats = NDArray[np.float64]
@@ -20,8 +20,6 @@ FPR: Final = 0.01
 LEAST_POSITIVE: Final = 10
 LEAST_NEGATIVE: Final = 11
 """A patient with fewer beats of either kind has no AUROC of its own."""
-
-_CURVE_POINTS: Final = 400
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -286,7 +284,7 @@ def _figures(pool: Pool) -> Figures:
     shares = {x: _divided(pool.counted((pool.p(0) <= x) & ~pool.positive), counts[1]) for x in NOMINAL}
     told = {x: share[~np.isnan(share)] for x, share in shares.items()}
     return Figures(
-        curves={scorer: _thinned(pool.rankings(scorer)[0].curve()) for scorer in pool.scorers()},
+        curves={scorer: curve_of(pool.rankings(scorer)[0]) for scorer in pool.scorers()},
         realised={
             x: (float(np.mean(one)), float(np.median(one)), float(np.percentile(one, 90)))
             for x, one in told.items()
@@ -298,11 +296,3 @@ def _figures(pool: Pool) -> Figures:
             for name, value, positive, negative in zip(pool.patients, values, *counts, strict=True)
         ),
     )
-
-
-def _thinned(curve: tuple[Floats, Floats, Floats]) -> tuple[Floats, Floats, Floats]:
-    """Keep so many points of a curve, evenly spread."""
-    n = len(curve[0])
-    kept = np.unique(np.linspace(0, max(n - 1, 0), min(n, _CURVE_POINTS)).round().astype(np.int64))
-    fpr, tpr, precision = (part[kept] for part in curve)
-    return fpr, tpr, precision
