@@ -409,3 +409,12 @@ def test_a_setting_that_is_no_number_is_our_own_mistake(root, small):
     with pytest.raises(ValueError, match="not JSON compliant"):
         models.save(root, broken, facts=FACTS)
     assert not (Path(root.url) / "models").exists()
+
+
+def test_a_model_says_which_records_it_has_seen_and_one_that_does_not_is_refused(root, small):
+    telling = models.save(root, small, facts={models.RECORD_IDS: ["0123456789ab"]})
+    silent = models.save(root, small, facts={})
+
+    assert models.trained_on(root, telling) == {"0123456789ab"}
+    with pytest.raises(NotFoundError, match="does not say which records it was trained on; train again"):
+        models.trained_on(root, silent)

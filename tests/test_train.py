@@ -174,3 +174,14 @@ def _ill_patient_calibrates(root, seed):
     ill = max(records, key=lambda record: record.duration_s).record_id
     order = sorted((record.record_id for record in records), key=lambda name: draw(seed, name))
     return order[0] == ill
+
+
+def test_the_model_lists_the_records_that_it_has_seen(root):
+    model_id = train(root).model_id
+    ids = {
+        row["record_id"][: models.ID_PREFIX]
+        for row in catalog.pinned(open_storage(str(root))).iter_records(("record_id",))
+    }
+
+    assert models.trained_on(open_storage(str(root)), model_id)
+    assert models.trained_on(open_storage(str(root)), model_id) <= ids

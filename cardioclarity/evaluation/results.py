@@ -138,8 +138,8 @@ class Evaluation:
     def facts(self) -> dict[str, str]:
         """Say what must stand beside every figure."""
         seeds = ", ".join(map(str, self.seeds)) or "none, nothing is drawn"
-        return {
-            "protocol": f"{self.protocol}: {self.title}",
+        facts = {
+            "protocol": f"{self.protocol}: {self.title}".removesuffix(": "),
             "source": self.source,
             "split": self.split,
             "model": self.model or "none, what the protocol needs it fits itself",
@@ -147,6 +147,7 @@ class Evaluation:
             "tested": f"{self.found.n_patients} patients, {self.found.n_records} records",
             "interval": METHOD,
         }
+        return {name: said for name, said in facts.items() if said}
 
     def rows(self) -> list[tuple[str, ...]]:
         """Lay the figures out for people."""
@@ -175,6 +176,7 @@ class Evaluation:
             **self.facts(),
             "protocol": self.protocol,
             "title": self.title,
+            "source": self.source,
             "model": self.model,
             "detectors": list(self.detectors),
             "seeds": list(self.seeds),
