@@ -1,12 +1,20 @@
-"""The MIT-BIH Arrhythmia Database as the reference library reads it."""
+"""The MIT-BIH Arrhythmia Database as the reference library reads it, and protocols of `evaluate` on some of its records."""
 
 import os
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import wfdb
 
+from cardioclarity import evaluation
+from cardioclarity.evaluation.fits import Plan
+from cardioclarity.evaluation.protocol import load
+from cardioclarity.evaluation.results import Metric
+from cardioclarity.evaluation.subjects import gather
 from cardioclarity.record import Annotations, Record, content_id
+from cardioclarity.storage import open_storage
 from cardioclarity.vocabulary import LEAD_ORDER, RHYTHMS, canonical_lead
 
 # de Chazal 2004. 201 is the same patient as 202, which stands in the other half: no patient is on two sides here.
@@ -31,6 +39,23 @@ def archive() -> Path:
     if not folder.is_dir():
         raise NoDataError("no real ECGs: set CARDIOCLARITY_DATA to a folder that holds mitdb/")
     return folder
+
+
+def evaluate(protocol: str, archives: Sequence[Path], names: Sequence[str]) -> dict[tuple[str, str], Metric]:
+    """Run a protocol that draws nothing on some records.
+
+    Args:
+        protocol: Its name.
+        archives: Folders of the databases.
+        names: Records of the first one.
+
+    Returns:
+        Name and subset of a figure → the figure.
+    """
+    chosen = replace(load(protocol), folded=tuple(names))
+    stores = [open_storage(str(archive)) for archive in archives]
+    found = evaluation.run(chosen, gather(chosen, stores), stores, Plan(seeds=(0,), detectors=()))
+    return {(one.name, one.subset): one for one in found.metrics}
 
 
 def headers(folder: Path) -> list[Path]:

@@ -211,9 +211,11 @@ def compare(root: Storage, archive: Storage, truth: ArchiveTruth) -> Comparison:
         beat_auroc=round(auroc(scores, positive), 4),
         beats_missed=missed,
         rate_episodes=len(rate),
-        rate_episodes_found=sum(_found(item, episode, RATE_EPISODES[episode.kind]) for item, episode in rate),
+        rate_episodes_found=sum(
+            _found(item, episode, Head.RATE, RATE_EPISODES[episode.kind]) for item, episode in rate
+        ),
         rhythm_episodes=len(rhythm),
-        rhythm_episodes_found=sum(_found(item, episode, EventLabel.IRREGULAR_RHYTHM) for item, episode in rhythm),
+        rhythm_episodes_found=sum(_found(item, episode, Head.RHYTHM) for item, episode in rhythm),
         normal_hours=round(sum(item.evidence.n_samples / item.evidence.rate_hz for item in normal) / 3600, 3),
         normal_alarms=sum(event["kind"] != Head.QUALITY for item in normal for event in item.events),
         stated_alarms_per_hour=round(asked.alarms_per_hour + asked.rhythm_alarms_per_hour, 3),
@@ -267,9 +269,13 @@ def _beats(scored: Sequence[_Scored]) -> tuple[NDArray[np.float64], NDArray[np.b
     return np.concatenate(scores), np.concatenate(positive), missed
 
 
-def _found(item: _Scored, episode: Episode, label: EventLabel) -> bool:
+def _found(item: _Scored, episode: Episode, head: Head, label: EventLabel | None = None) -> bool:
+    """Tell whether an event of a head overlaps an episode, and has its label where one is given."""
     return any(
-        event["label"] == label and event["start_s"] < episode.end_s and episode.start_s < event["end_s"]
+        event["kind"] == head
+        and label in {None, event["label"]}
+        and event["start_s"] < episode.end_s
+        and episode.start_s < event["end_s"]
         for event in item.events
     )
 

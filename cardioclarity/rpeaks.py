@@ -25,6 +25,10 @@ _THRESHOLD = 0.25
 _CLOSE_S = 0.34
 _RHYTHM_BEATS = 17
 _HIGH = 0.6
+_BULKY = 0.25
+_BULKY_AFTER = 0.5
+_TALL = 0.28
+_TALL_AFTER_S = 0.42
 _EVEN = 0.1
 _FITS = 0.12
 _GAP_RATIO = 1.5
@@ -50,16 +54,20 @@ class _Trace:
         step: Samples of the record per sample of the trace.
         energy: (sample,) height of signal and slope together; 0 where the signal is missing.
         sharpness: (sample,) the same of 15-45 Hz alone.
+        bulk: (sample,) the same of 5-20 Hz alone.
         quiet: (sample,) height between the beats hereabouts.
         level: (sample,) millivolts that a height of 1 stands for.
+        is_voted: Several leads are in it, so that the T wave of one has been outvoted.
     """
 
     rate_hz: float
     step: int
     energy: NDArray[np.float32]
     sharpness: NDArray[np.float32]
+    bulk: NDArray[np.float32]
     quiet: NDArray[np.float32]
     level: NDArray[np.float32]
+    is_voted: bool
 
 
 def detect(signal_mv: NDArray[np.float32], *, rate_hz: float) -> NDArray[np.int64]:
@@ -170,20 +178,23 @@ def _trace(signal_mv: NDArray[np.float32], first_mv: NDArray[np.float32], *, rat
     work_hz = rate_hz / step
     width = max(1, round(_BLOCK_S * work_hz))
     n_samples = len(first_mv[::step])
-    energy, sharpness, quiet, log_level = (np.zeros(n_samples, np.float32) for _ in range(4))
+    energy, sharpness, bulk, quiet, log_level = (np.zeros(n_samples, np.float32) for _ in range(5))
     total = np.full(n_samples, 1e-9, np.float32)
     for lead, lead_mv in enumerate(signal_mv):
         low_mv = _band(lead_mv, _ENERGY_BAND_HZ, rate_hz) if lead else first_mv
         high_mv = _band(lead_mv, _SHARP_BAND_HZ, rate_hz)
         sharp = _log_power(high_mv[::step], _SHARP_BAND_HZ, work_hz)
-        both = _blend(_log_power(low_mv[::step], _ENERGY_BAND_HZ, work_hz), sharp, width)
+        wide = _log_power(low_mv[::step], _ENERGY_BAND_HZ, work_hz)
+        both = _blend(wide, sharp, width)
         height, between = _height_and_quiet(both, width)
         level = _spread(_level(height), width, n_samples)
+        wide_level = _spread(_level(_height_and_quiet(wide, width)[0]), width, n_samples)
         sharp_level = _spread(_level(_height_and_quiet(sharp, width)[0]), width, n_samples)
         beats_near = ndimage.maximum_filter1d(both, width) > level + 2 * np.log(_THRESHOLD)
         weight = _spread((height - between) ** 2, width, n_samples) * beats_near
         total += weight
         energy += weight * _root_height(both - level)
+        bulk += weight * _root_height(wide - wide_level)
         sharpness += weight * _root_height(sharp - sharp_level)
         quiet += weight * _root_height(_spread(between, width, n_samples) - level)
         log_level += weight * level
@@ -192,8 +203,10 @@ def _trace(signal_mv: NDArray[np.float32], first_mv: NDArray[np.float32], *, rat
         step=step,
         energy=np.square(energy / total),
         sharpness=np.square(sharpness / total),
+        bulk=np.square(bulk / total),
         quiet=np.square(quiet / total),
         level=np.exp(log_level / (2 * total)),
+        is_voted=len(signal_mv) > 1,
     )
 
 
@@ -320,12 +333,17 @@ def _search_back(trace: _Trace, peaks: NDArray[np.int64], candidates: NDArray[np
     clear = _GAP_CLEAR_S * trace.rate_hz
     interval = np.diff(peaks).astype(np.float64)
     weaker = np.minimum(trace.sharpness[peaks[before]], trace.sharpness[peaks[before + 1]])
+    usual = _running(interval)[before]
+    is_high = trace.energy[candidates] > _GAP_THRESHOLD * _threshold(trace, candidates)
+    is_sharp = is_high & (trace.sharpness[candidates] > 0.08 * weaker)
+    # A wide ventricular beat may have nothing above 15 Hz; where a T wave would be, its bulk proves nothing.
+    after = candidates - peaks[before]
+    is_bulky = (trace.bulk[candidates] > _BULKY) & (after > _BULKY_AFTER * usual)
+    is_tall = (trace.bulk[candidates] > _TALL) & (after > _TALL_AFTER_S * trace.rate_hz) & trace.is_voted
     fits = (
-        (interval > _GAP_RATIO * _running(interval))[before]
-        & (candidates - peaks[before] >= clear)
+        (((interval[before] > _GAP_RATIO * usual) & (is_sharp | is_bulky)) | is_tall)
+        & (after >= clear)
         & (peaks[before + 1] - candidates >= clear)
-        & (trace.energy[candidates] > _GAP_THRESHOLD * _threshold(trace, candidates))
-        & (trace.sharpness[candidates] > 0.08 * weaker)
     )
     candidates, before = candidates[fits], before[fits]
     order = np.lexsort((-trace.energy[candidates], before))

@@ -54,7 +54,7 @@ def test_every_second_window_is_one_of_the_products_own(archive):
     record = gather(Protocol(name="m", kind="rhythm", folded=("a",)), archive)["a"].read()
     examples = prepare(record, Recipe())
 
-    starts, features = windows(examples, 3600, 1800)
+    starts, features = windows(examples, Recipe(), 3600, 1800)
 
     assert starts.tolist() == list(range(0, record.n_samples - 3600 + 1, 1800))
     assert np.array_equal(starts[::2], examples.window_start)

@@ -96,7 +96,7 @@ def _write(evaluation: "Evaluation", *, markdown: str | None, html: str | None) 
 def detectors(*, output: Output = _OUTPUT) -> int:
     """List the detectors: what each looks at, and which of them make the default model.
 
-    Example: cardioclarity detectors
+    Example: cardioclarity detectors --json
 
     Args:
         output: How the command speaks.

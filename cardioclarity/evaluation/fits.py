@@ -90,14 +90,11 @@ def combined(scores: Mapping[str, Scores], standards: Mapping[str, Standard]) ->
         scores: Detector → (item,) scores.
         standards: Detector → its unit.
     """
-    units = {name: standards[name].units(scores[name]) for name in scores if name in standards}
-    return {combined_name(names): _together([units[name] for name in names]) for names in combinations(tuple(units))}
-
-
-def _together(units: Sequence[NDArray[np.floating]]) -> Scores:
-    """Sum log(1 + z²/9) of what lies above the median of each; NaN where one abstains."""
-    total: Scores = np.sum([np.log1p(np.maximum(z, 0.0) ** 2 / 9.0) for z in units], axis=0).astype(np.float32)
-    return total
+    strangeness = {name: standards[name].strangeness(scores[name]) for name in scores if name in standards}
+    return {
+        combined_name(names): np.sum([strangeness[name] for name in names], axis=0, dtype=np.float32)
+        for names in combinations(tuple(strangeness))
+    }
 
 
 def recipe_for(records: Sequence[int]) -> Recipe:

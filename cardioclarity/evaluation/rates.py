@@ -1,4 +1,4 @@
-"""Heart rate and rate events in windows of 10 s, from the lead that production chooses, against reference beats.
+"""Heart rate and rate events in windows of 10 s, as production finds the R peaks, against reference beats.
 
 The rate is 60 / mean RR of the intervals that touch a whole window without ventricular flutter; events are windows above
 100 bpm, below 50 bpm, or touched by an interval above 2 s.
@@ -14,10 +14,9 @@ from cardioclarity.config import ScoreConfig
 from cardioclarity.errors import NotFoundError
 from cardioclarity.evaluation.intervals import Draws
 from cardioclarity.evaluation.results import Found, Metric, metric, ratio_metric
-from cardioclarity.evaluation.rpeaks import Labelled, left_out
+from cardioclarity.evaluation.rpeaks import Labelled, left_out, together
 from cardioclarity.evaluation.subjects import Subject
 from cardioclarity.rates import mean_rate, touching
-from cardioclarity.rpeaks import best_lead, detect
 from cardioclarity.windows import window_starts
 
 WINDOW_S = 10.0
@@ -78,17 +77,15 @@ def _f1(sums: Floats) -> Floats:
 
 def rate_counts(record: Labelled) -> Floats:
     """Sum of absolute errors, number of windows, then hits, false alarms and misses of each event."""
-    lead = best_lead(record.signal_mv, rate_hz=record.rate_hz, leads=record.leads)[0]
-    found = detect(record.signal_mv[lead], rate_hz=record.rate_hz)
-    true_bpm, true_events = _rates(record, record.beats, lead)
-    found_bpm, found_events = _rates(record, found, lead)
+    true_bpm, true_events = _rates(record, record.beats)
+    found_bpm, found_events = _rates(record, together(record))
     error = np.abs(true_bpm - found_bpm)
     hits, false, missed = true_events & found_events, ~true_events & found_events, true_events & ~found_events
     counts = np.stack([hits.sum(axis=1), false.sum(axis=1), missed.sum(axis=1)], axis=1)
     return np.concatenate([[np.nansum(error), (~np.isnan(error)).sum()], counts.ravel()]).astype(np.float64)
 
 
-def _rates(record: Labelled, peaks: NDArray[np.int64], lead: int) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+def _rates(record: Labelled, peaks: NDArray[np.int64]) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
     """Rate of each scored window, and (event, window) which events it holds."""
     n_samples = record.signal_mv.shape[1]
     starts = window_starts(n_samples, rate_hz=record.rate_hz, window_s=WINDOW_S)
@@ -96,7 +93,8 @@ def _rates(record: Labelled, peaks: NDArray[np.int64], lead: int) -> tuple[NDArr
     scored = starts + width <= n_samples
     for first, last in record.flutter:
         scored &= (starts > last) | (starts + width <= first)
-    rr_s = intervals(peaks, np.isnan(record.signal_mv[lead]), rate_hz=record.rate_hz)
+    missing: NDArray[np.bool_] = np.all(np.isnan(record.signal_mv), axis=0)
+    rr_s = intervals(peaks, missing, rate_hz=record.rate_hz)
     rate_bpm = mean_rate(peaks, rr_s, starts, n_samples=n_samples)
     long_before = np.concatenate([[0], np.cumsum(rr_s > _LIMITS.pause_s)])
     first_rr, stop_rr = touching(peaks, starts, n_samples=n_samples)

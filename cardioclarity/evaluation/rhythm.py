@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cardioclarity import training
+from cardioclarity.beats import odd_beats
 from cardioclarity.cohort import Candidate, normals
 from cardioclarity.detectors import detector
 from cardioclarity.detectors.protocol import Fitted
@@ -124,9 +125,10 @@ def _items(cases: Mapping[str, Case], scores: Mapping[str, NDArray[np.float32]])
 
 def case(patient: str, record: Record, recipe: Recipe) -> Case:
     """Prepare a record at its own R peaks, and label its overlapping windows."""
-    examples = slim(prepare(record, recipe))
+    prepared = prepare(record, recipe)
     width = round(recipe.window_s * record.rate_hz)
-    starts, features = windows(examples, width, round(STRIDE_S * record.rate_hz))
+    starts, features = windows(prepared, recipe, width, round(STRIDE_S * record.rate_hz))
+    examples = slim(prepared)
     return Case(
         normal=candidate(patient, record, examples),
         windows=replace(examples, window_start=starts, rhythm=features),
@@ -145,17 +147,27 @@ def slim(examples: Examples) -> Examples:
     )
 
 
-def windows(examples: Examples, width: int, stride: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+def windows(
+    examples: Examples, recipe: Recipe, width: int, stride: int
+) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
     """Compute the rhythm features of overlapping windows, each row of windows that do not overlap by itself.
 
     Args:
         examples: The record.
+        recipe: How it was prepared.
         width: Samples of a window.
         stride: Samples from one window to the next.
 
     Returns:
-        (window,) int64 first samples, of whole windows only, ascending; (window, 9) float32 features.
+        (window,) int64 first samples, of whole windows only, ascending; (window, 8) float32 features.
     """
+    is_odd = odd_beats(
+        examples.beats,
+        examples.whole,
+        examples.late,
+        rate_hz=recipe.beat_rate_hz,
+        before=round(recipe.beat_before_s * recipe.beat_rate_hz),
+    )
     starts, features = [], []
     for offset in range(0, width, stride):
         own = np.arange(offset, examples.n_samples - width + 1, width, dtype=np.int64)
@@ -164,7 +176,7 @@ def windows(examples: Examples, width: int, stride: int) -> tuple[NDArray[np.int
             centres_s = ((own + width / 2) / examples.rate_hz).astype(np.float64)
             starts.append(own)
             features.append(
-                rhythm(examples.rpeaks / examples.rate_hz, examples.rr_s, centres_s, first=first, stop=stop)
+                rhythm(examples.rpeaks / examples.rate_hz, examples.rr_s, is_odd, centres_s, first=first, stop=stop)
             )
     if not starts:
         return np.zeros(0, np.int64), np.zeros((0, examples.rhythm.shape[1]), np.float32)
