@@ -12,6 +12,7 @@ Floats = NDArray[np.float32] | NDArray[np.float64]
 _SMALLEST_P: Final = 1e-30  # a p-value is never 0, so that its logarithm is finite; float32 holds it
 _TAIL_SHARE: Final = 0.01  # of the weight: the scores whose mean excess gives the slope beyond the largest
 _TAIL_ITEMS: Final = 10  # at least so many
+_FULL_ITEMS: Final = 360  # an hour of windows, five minutes of beats: a patient who gave so many has full weight
 _KNOTS: Final = 4096  # an archive has millions of normal beats; p is kept to 0.5 % with so many
 
 
@@ -21,8 +22,8 @@ class Calibration:
 
     Up to the largest calibration score it is the conformal p-value, (1 + weight of normals at or above) / (1 + total
     weight), joined by lines in log p, which lie on or above its steps and so keep it valid; beyond, p falls
-    exponentially, so that two very strange items never tie. Each patient has the same total weight: a long record must
-    not own the tail.
+    exponentially, so that two very strange items never tie. Each patient has the same total weight, as a long record must
+    not own the tail; but one with fewer than 360 items has as much less, or his only two would own it.
 
     Attributes:
         score: (knot,) float64, ascending; empty where no normal item was there: every p-value is NaN then.
@@ -60,7 +61,8 @@ class Calibration:
             return cls.nothing()
         values = np.asarray(scores, np.float64)[known]
         _, whose, n_items = np.unique(np.asarray(patients)[known], return_inverse=True, return_counts=True)
-        weights = len(values) / (len(n_items) * n_items[whose].astype(np.float64))
+        share = np.minimum(n_items, _FULL_ITEMS)
+        weights = len(values) * share[whose] / (share.sum() * n_items[whose].astype(np.float64))
         unique, place = np.unique(values, return_inverse=True)
         # Summed in the order of the patients' own counts, so that the order of the records changes no bit.
         order = np.lexsort((weights, place))

@@ -34,7 +34,7 @@ class Facts:
             rhythm head scores, mean over patients.
         population_median: 99th percentile over patients who were not fitted of the record's median population score;
             None without population members.
-        calibration_patients: How many patients were held out from every fit; they calibrate the population view.
+        calibration_patients: How many patients were held out from every fit; they calibrate population and context view.
         calibration_beats: How many normal beats of theirs.
         calibration_windows: How many normal windows, of all patients, calibrate the rhythm head, as the record view.
         record_view_patients: How many patients calibrate the record view: all, each by a fit on the others' folds.

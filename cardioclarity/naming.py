@@ -58,7 +58,7 @@ def window_names(evidence: Evidence) -> tuple[EventLabel, ...]:
     is_fast_run = (run >= _SHARE) & (rate_bpm > _FAST_BPM)
     named = (
         (is_fast_run & (shape_of_run >= _CLEARLY_UNUSUAL), EventLabel.FAST_RUN_OF_UNUSUAL_BEATS),
-        (is_fast_run & (shape_of_run < _CLEARLY_UNUSUAL), EventLabel.FAST_RHYTHM),
+        (is_fast_run & ~(shape_of_run >= _CLEARLY_UNUSUAL), EventLabel.FAST_RHYTHM),
         ((entropy >= _ENTROPY) & (spread >= _SPREAD), EventLabel.IRREGULARLY_IRREGULAR),
         (bigeminy >= _SHARE, EventLabel.BIGEMINY),
         (trigeminy >= _SHARE, EventLabel.TRIGEMINY),

@@ -99,9 +99,18 @@ def test_p_is_never_zero_however_high_the_score():
     assert (p.astype(np.float32) > 0).all()
 
 
+def test_a_patient_of_two_items_does_not_own_the_tail_either():
+    quiet, loud = np.linspace(0, 1, 2000), np.array([10.0, 11.0])
+    patients = [f"quiet {at // 100}" for at in range(2000)] + ["loud"] * 2
+
+    p = Calibration.fit(np.concatenate([quiet, loud]), patients).p_values(np.array([5.0]))[0]
+
+    assert p < 0.003  # not the 1/21 of a patient who is known well
+
+
 def test_a_long_record_does_not_own_the_tail():
-    quiet, loud = np.linspace(0, 1, 9000), np.linspace(10, 11, 100)
-    calibration = Calibration.fit(np.concatenate([quiet, loud]), ["quiet"] * 9000 + ["loud"] * 100)
+    quiet, loud = np.linspace(0, 1, 9000), np.linspace(10, 11, 400)
+    calibration = Calibration.fit(np.concatenate([quiet, loud]), ["quiet"] * 9000 + ["loud"] * 400)
 
     assert calibration.p_values(np.array([5.0]))[0] == pytest.approx(0.5, abs=0.01)
 

@@ -6,7 +6,8 @@ import pytest
 from cardioclarity.cohort import Candidate
 from cardioclarity.detectors import REGISTRY
 from cardioclarity.evaluation import fits
-from cardioclarity.evaluation.fits import Panel, combinations, combined_name, groups_of, recipe_for
+from cardioclarity.evaluation.fits import combinations, combined, combined_name, groups_of, recipe_for
+from cardioclarity.views import Standard
 
 
 def stub(patient):
@@ -32,9 +33,16 @@ def test_every_choice_of_two_or_more_autoencoders_is_a_combination():
 
 
 def test_members_add_what_lies_above_the_median_and_abstain_together():
-    together = fits._together([np.array([-5.0, 3.0, np.nan]), np.array([6.0, 3.0, 1.0])])
+    scores = {
+        "ae-dense": np.array([-4.0, 4.0, np.nan], np.float32),
+        "ae-conv": np.array([6.0, 3.0, 1.0], np.float32),
+        "template": np.zeros(3, np.float32),
+    }
+    standards = {"ae-dense": Standard(centre=1.0, spread=1.0), "ae-conv": Standard(centre=0.0, spread=1.0)}
 
-    assert together[:2] == pytest.approx([np.log(5.0), 2 * np.log(2.0)])
+    (together,) = combined(scores, standards).values()
+
+    assert together[:2] == pytest.approx([np.log(5.0), 2 * np.log(2.0)], rel=1e-5)
     assert np.isnan(together[2])
 
 
@@ -61,4 +69,3 @@ def test_without_calibrating_records_the_patients_are_shared_out_as_in_training(
 
 def test_the_beat_detectors_are_those_of_the_registry():
     assert set(fits.beat_detectors()) == {name for name, one in REGISTRY.items() if one.head == "beat"}
-    assert Panel.detectors.__doc__

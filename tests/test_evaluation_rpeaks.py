@@ -6,7 +6,7 @@ from labelled import write
 
 from cardioclarity.errors import NotFoundError
 from cardioclarity.evaluation.protocol import Protocol, load
-from cardioclarity.evaluation.rpeaks import Labelled, compare, match, measure
+from cardioclarity.evaluation.rpeaks import SUBSETS, Labelled, compare, match, measure
 from cardioclarity.evaluation.subjects import gather
 from cardioclarity.storage import open_storage
 
@@ -38,7 +38,7 @@ def test_the_beats_of_a_clean_archive_are_found_in_both_channels(tmp_path):
     found = measure(gather(load("rpeaks"), [open_storage(str(folder))]))
 
     figures = {(one.name, one.subset): one for one in found.metrics}
-    assert set(figures) == {(n, f"channel:{c}") for n in ("rpeak_sensitivity", "rpeak_ppv") for c in (1, 2)}
+    assert set(figures) == {(n, leads) for n in ("rpeak_sensitivity", "rpeak_ppv") for leads in SUBSETS}
     assert figures["rpeak_sensitivity", "channel:1"].value > 0.95
     assert figures["rpeak_sensitivity", "channel:1"].n_patients == found.n_patients == 2
 

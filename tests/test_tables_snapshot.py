@@ -3,7 +3,6 @@
 import pytest
 import table_rows
 from deltalake import DeltaTable
-from deltalake.exceptions import DeltaError
 
 from cardioclarity.errors import StorageError
 from cardioclarity.storage import open_storage
@@ -50,7 +49,3 @@ def test_a_log_in_a_folder_is_read_once(tmp_path, monkeypatch):
     monkeypatch.setattr(snapshot, "_are_alike", lambda *_: pytest.fail("read twice"))
 
     snapshot.open_table(open_storage(root.url), "records")
-
-
-def test_an_error_of_deltalake_is_what_two_unlike_readings_are_told_as():
-    assert issubclass(DeltaError, snapshot.FAILURES)

@@ -179,10 +179,3 @@ def test_a_member_that_could_score_nothing_has_the_unit_one():
             return {}
 
     assert Standard.fit(Silent(), none) == Standard(centre=0.0, spread=1.0)
-
-
-def test_a_unit_puts_the_median_at_zero_and_the_spread_at_one():
-    units = Standard(centre=2.0, spread=4.0).units(np.array([2.0, 6.0, np.nan], np.float32))
-
-    assert units[:2].tolist() == [0.0, 1.0]
-    assert np.isnan(units[2])

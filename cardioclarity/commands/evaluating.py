@@ -64,12 +64,13 @@ def evaluate(  # noqa: PLR0913 - one argument per flag
         for file in (markdown, html):
             _check_writable(file)
         evaluation = run(config)
-        _write(evaluation, markdown=markdown, html=html)
     if output.json:
         say_json(evaluation.as_json() | {"seconds": since(started)})
     else:
         for line in evaluation.lines():
             say(line)
+    with speaking(output):
+        _write(evaluation, markdown=markdown, html=html)
     return ExitCode.DONE
 
 

@@ -13,6 +13,7 @@ from cardioclarity.examples import Examples
 
 _COMPONENTS: Final = 16
 _SMALLEST: Final = 1e-12
+_BATCH: Final = 8192  # beats: a day of them in float64 would take a gigabyte
 _TRIMMED: Final = 0.15  # of beats that nobody calls normal, the strangest; the others are fitted once more
 
 Floats = NDArray[np.float64]
@@ -110,8 +111,9 @@ class FittedLinear:
             leads than the detector reads.
         """
         scores = np.full(len(examples.rpeaks), np.nan, np.float32)
-        rows = np.flatnonzero(self.reading.usable(examples, self.n_leads))
-        if len(rows):
+        usable = np.flatnonzero(self.reading.usable(examples, self.n_leads))
+        for start in range(0, len(usable), _BATCH):
+            rows = usable[start : start + _BATCH]
             (beats,) = self.reading.inputs(examples, self.n_leads, rows)
             scores[rows] = self.strangeness(beats.reshape(len(rows), -1).astype(np.float64))
         return scores

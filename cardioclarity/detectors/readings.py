@@ -98,9 +98,10 @@ class Neighbourhood:
         return _SHORT.n_samples(examples) // _STEP
 
     def usable(self, examples: Examples, n_leads: int) -> NDArray[np.bool_]:
-        """Tell which beats are whole on leads of known amplitude, with three others in the record."""
+        """Tell which beats are whole on leads of known amplitude, with three others in a record whose rhythm is known."""
         usable = _SHORT.usable(examples, n_leads)
-        return usable if usable.sum() > _FEWEST_NEIGHBOURS else np.zeros_like(usable)
+        is_enough = usable.sum() > _FEWEST_NEIGHBOURS and bool(np.isfinite(examples.rr_s[usable]).any())
+        return usable if is_enough else np.zeros_like(usable)
 
     def inputs(self, examples: Examples, n_leads: int, rows: NDArray[np.int64]) -> Inputs:
         """Take the neighbours and the beats, bounded."""

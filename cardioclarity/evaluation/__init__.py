@@ -102,18 +102,24 @@ def _apart(
     """Keep training and test apart: leave records out that a model has seen, or refuse where the protocol names them."""
     if not trained:
         return subjects, ()
-    tested = {name for split in protocol.splits(tuple(subjects)) for name in split.test} or set(subjects)
-    seen = [
-        name for name in subjects if name in tested and subjects[name].read().record_id[: models.ID_PREFIX] in trained
-    ]
+    if protocol.kind in TAKE_WHAT_IS_THERE or protocol.n_folds:
+        tested = set(subjects)
+    else:
+        tested = {name for split in protocol.splits(tuple(subjects)) for name in split.test}
+    patients = {
+        subject.patient for subject in subjects.values() if subject.read().record_id[: models.ID_PREFIX] in trained
+    } - set(protocol.known_overlap)
+    seen = [name for name in subjects if name in tested and subjects[name].patient in patients]
     if not seen:
         return subjects, ()
     if protocol.kind not in TAKE_WHAT_IS_THERE:
         raise NotFoundError(
-            f"the model was trained on {len(seen)} of the {len(tested)} records that protocol {protocol.name} tests, such as "
-            f"{seen[0]}: such a test proves nothing; train on other records, or leave out --model and let the protocol fit"
+            f"the model was trained on patients of {len(seen)} of the {len(tested)} records that protocol {protocol.name}"
+            f" tests, such as {seen[0]}: such a test proves nothing; train on other records, or leave out --model and let the protocol fit"
         )
     if len(seen) == len(subjects):
-        raise NotFoundError(f"the model was trained on all {len(seen)} records of the archive; none is left to test")
+        raise NotFoundError(
+            f"the model was trained on the patients of all {len(seen)} records of the archive; none is left to test"
+        )
     left = {name: subject for name, subject in subjects.items() if name not in set(seen)}
-    return left, (f"{len(seen)} of {len(subjects)} records are left out: the model was trained on them",)
+    return left, (f"{len(seen)} of {len(subjects)} records are left out: the model was trained on their patients",)

@@ -98,10 +98,11 @@ def case(record: Record, recipe: Recipe, *, detected: bool) -> Case:
     reference = np.unique(marks.sample[reference_classes != ""])
     examples = prepare(record, recipe, rpeaks=None if detected else reference)
     classes = beat_classes(examples.rpeaks, marks, rate_hz=record.rate_hz)
-    missed = [
-        name for name in ANOMALOUS for _ in range(int((reference_classes == name).sum()) - int((classes == name).sum()))
-    ]
     in_flutter = inside(examples.rpeaks, flutter(marks))
+    told = reference_classes[~inside(marks.sample, flutter(marks))]
+    missed = [
+        name for name in ANOMALOUS for _ in range(int((told == name).sum()) - int((classes[~in_flutter] == name).sum()))
+    ]
     return Case(
         examples=examples,
         classes=np.where(in_flutter, "Q", np.where(classes == "", "N", classes)),

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from cardioclarity.detectors.quality import FittedQuality
 from cardioclarity.ensemble import Model
-from cardioclarity.errors import NotFoundError
+from cardioclarity.errors import NotFoundError, UsageError
 from cardioclarity.evaluation.fits import candidate
 from cardioclarity.evaluation.protocol import Protocol
 from cardioclarity.evaluation.results import Found, Metric, ratio_metric
@@ -149,7 +149,10 @@ def _heads(
     if model is not None:
         yield tuple(records), model.quality
         return
-    for split in protocol.splits(tuple(records)):
+    splits = [split for split in protocol.splits(tuple(records)) if split.train and split.test]
+    if not splits:
+        raise UsageError(f"protocol {protocol.name}: give [folds], records in [train] and [test], or --model")
+    for split in splits:
         _, quality = fit([candidate(subjects[name].patient, records[name], clean[name]) for name in split.train])
         yield split.test, quality
 

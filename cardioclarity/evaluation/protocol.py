@@ -120,15 +120,28 @@ class Protocol:
         """Say what is fitted and what is tested, fold by fold.
 
         Args:
-            names: The records that are there, for protocols that take what is there.
+            names: The records that are there and can be used; others take no part.
 
         Returns:
             One split, or one per fold that has a record to test; a patient is in one fold only.
+
+        Raises:
+            UsageError: One patient cannot take turns.
         """
+        there = set(names) or set(self.wanted())
+
+        def kept(side: Sequence[str]) -> tuple[str, ...]:
+            return tuple(name for name in side if name in there)
+
         if not self.n_folds:
-            return [Split(train=self.train, calibrate=self.calibrate, test=self.test)]
-        records = self.folded or tuple(names)
+            return [Split(train=kept(self.train), calibrate=kept(self.calibrate), test=kept(self.test))]
+        records = kept(self.folded) if self.folded else tuple(names)
         patients = list(dict.fromkeys(map(self.patient, records)))
+        if len(patients) < 2:
+            raise UsageError(
+                f"protocol {self.name}: folds need two patients or more to take turns, and {len(patients)} can be used;"
+                " give an archive with more, or --model"
+            )
         fold_of = {patient: at % self.n_folds for at, patient in enumerate(patients)}
         parts = [[name for name in records if fold_of[self.patient(name)] == fold] for fold in range(self.n_folds)]
         return [

@@ -93,10 +93,10 @@ def _rates(record: Labelled, peaks: NDArray[np.int64]) -> tuple[NDArray[np.float
     scored = starts + width <= n_samples
     for first, last in record.flutter:
         scored &= (starts > last) | (starts + width <= first)
-    missing: NDArray[np.bool_] = np.all(np.isnan(record.signal_mv), axis=0)
+    missing: NDArray[np.bool_] = np.all(np.isnan(record.signal_mv[list(record.analysed)]), axis=0)
     rr_s = intervals(peaks, missing, rate_hz=record.rate_hz)
     rate_bpm = mean_rate(peaks, rr_s, starts, n_samples=n_samples)
-    long_before = np.concatenate([[0], np.cumsum(rr_s > _LIMITS.pause_s)])
+    long_before = np.concatenate([[0], np.cumsum(rr_s >= _LIMITS.pause_s)])
     first_rr, stop_rr = touching(peaks, starts, n_samples=n_samples)
     top = len(rr_s)
     first_rr, stop_rr = np.minimum(first_rr, top), np.clip(stop_rr, np.minimum(first_rr, top), top)

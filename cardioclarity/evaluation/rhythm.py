@@ -82,9 +82,15 @@ def measure(protocol: Protocol, subjects: Mapping[str, Subject], model: Model | 
     if model is not None:
         scores = {name: model.members["rhythm"].score(one.windows) for name, one in cases.items()}
     else:
-        for split in protocol.splits(tuple(cases)):
+        for split in protocol.splits(tuple(cases)) if cases else ():
+            if not any(cases[name].normal.windows.any() for name in split.train):
+                raise NotFoundError(
+                    f"none of the {len(split.train)} records to learn from has a window of clean sinus rhythm; add records"
+                    " that have, or name them in [train]"
+                )
             fitted, _ = fit([cases[name].normal for name in split.train])
             scores |= {name: fitted.score(cases[name].windows) for name in split.test}
+    cases = {name: cases[name] for name in scores}
     items = _items(cases, scores)
     if not (items.positive.any() and (~items.positive).any()):
         raise NotFoundError(

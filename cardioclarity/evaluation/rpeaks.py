@@ -9,9 +9,10 @@ from numpy.typing import NDArray
 from cardioclarity.errors import NotFoundError
 from cardioclarity.evaluation.results import Found, Metric, ratio_metric
 from cardioclarity.evaluation.subjects import Subject
+from cardioclarity.examples import Recipe, choose_leads
 from cardioclarity.record import Record
 from cardioclarity.references import MATCH_S, flutter, inside
-from cardioclarity.rpeaks import best_lead, detect, detect_together, is_hopeless
+from cardioclarity.rpeaks import detect, detect_together
 from cardioclarity.vocabulary import BEAT_CLASSES
 
 SUBSETS = ("channel:1", "channel:2", "together")
@@ -27,6 +28,7 @@ class Labelled:
         signal_mv: (lead, sample) float32, in stored order.
         beats: (beat,) int64, reference positions.
         flutter: (stretch, 2) int64, where nobody labelled beats.
+        analysed: Rows of `signal_mv` that production analyses, best first.
     """
 
     rate_hz: float
@@ -34,6 +36,7 @@ class Labelled:
     signal_mv: NDArray[np.float32]
     beats: NDArray[np.int64]
     flutter: NDArray[np.int64]
+    analysed: tuple[int, ...] = (0,)
 
     @classmethod
     def of(cls, record: Record, order: Sequence[int]) -> "Labelled":
@@ -50,6 +53,7 @@ class Labelled:
             signal_mv=record.millivolts()[list(order)],
             beats=np.unique(record.annotations.sample[is_beat]),
             flutter=flutter(record.annotations),
+            analysed=tuple(list(order).index(row) for row in choose_leads(record, Recipe()) if row in order),
         )
 
 
@@ -91,10 +95,8 @@ def measure(subjects: Mapping[str, Subject]) -> Found:
 
 
 def together(record: Labelled) -> NDArray[np.int64]:
-    """Find the R peaks in all usable leads, in the order in which production asks them."""
-    order = best_lead(record.signal_mv, rate_hz=record.rate_hz, leads=record.leads)
-    usable = [lead for lead in order if not is_hopeless(record.signal_mv[lead], rate_hz=record.rate_hz)]
-    return detect_together(record.signal_mv[usable or list(order[:1])], rate_hz=record.rate_hz)
+    """Find the R peaks in the leads that production analyses."""
+    return detect_together(record.signal_mv[list(record.analysed)], rate_hz=record.rate_hz)
 
 
 def left_out(n_left_out: int, n_all: int, what: str) -> tuple[str, ...]:

@@ -131,6 +131,8 @@ def read(archives: Sequence[Storage], name: str) -> Series:
         raise NotFoundError(
             f"{where}: the file {name} holds no series of equal length, one per line behind its class"
         ) from None
+    if table.shape[1] < 3:
+        raise NotFoundError(f"{where}: the series of the file {name} have {table.shape[1] - 1} samples; they need two")
     return Series(classes=classes, values=table[:, 1:])
 
 

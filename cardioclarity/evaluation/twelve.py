@@ -1,6 +1,6 @@
 """Whole records of 10 s and 12 leads: those that are normal in every superclass against those with another one.
 
-The score of a record is the median over its beats of the population members' sum: a superclass is a property of the
+The score of a record is the median over its beats of what the population members say together: a superclass is a property of the
 record, which every beat shows, and a median is blind to the one beat that an artefact spoils; the highest beats would
 rank artefacts and single ectopic beats, which the superclasses do not name. A record that nobody could score ranks last.
 
@@ -13,14 +13,14 @@ import io
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cardioclarity.cohort import Candidate
 from cardioclarity.detectors import column
-from cardioclarity.errors import NotFoundError, UsageError
+from cardioclarity.errors import NotFoundError, UsageError, shape
 from cardioclarity.evaluation.fits import HEAD, Panel, Plan, recipe_for
 from cardioclarity.evaluation.protocol import Protocol, Split
 from cardioclarity.evaluation.ranked import Items, ranked
@@ -100,6 +100,16 @@ def labelled(protocol: Protocol, archives: Sequence[Storage]) -> list[Labelled]:
     if missing := [name for name in _NAMES if not protocol.labels.get(name)]:
         raise UsageError(f"protocol {protocol.name}: [labels] lacks {', '.join(missing)}")
     told = protocol.labels
+    try:
+        return _labelled(told, archives)
+    except (KeyError, ValueError, SyntaxError) as error:  # a UnicodeDecodeError is a ValueError
+        raise NotFoundError(
+            f"{' and '.join(archive.name for archive in archives)}: the tables {told['table']} and {told['statements']} are"
+            f" not those of PTB-XL ({type(error).__name__}: {shape(str(error))}); give its own"
+        ) from error
+
+
+def _labelled(told: Mapping[str, Any], archives: Sequence[Storage]) -> list[Labelled]:
     classes = {
         row[""]: row["diagnostic_class"]
         for row in _table(archives, told["statements"])
