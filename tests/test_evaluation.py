@@ -71,7 +71,9 @@ def trained(database, tmp_path_factory):
 def test_a_model_is_not_tested_on_records_that_it_was_trained_on(database, trained):
     root, model = trained
 
-    with pytest.raises(NotFoundError, match=r"trained on 3 of the 22 records that protocol ds1-ds2 tests, such as 100"):
+    with pytest.raises(
+        NotFoundError, match=r"trained on patients of 3 of the 22 records that protocol ds1-ds2 tests, such as 100"
+    ):
         evaluate(EvaluateConfig(protocol="ds1-ds2", archives=(str(database),), root=root, model=model))
 
 
@@ -92,7 +94,7 @@ def test_a_protocol_that_takes_what_is_there_leaves_out_what_the_model_has_seen_
     evaluation = evaluate(EvaluateConfig(protocol="rpeaks", archives=(str(database),), root=root, model=model))
 
     assert evaluation.found.n_records == 41
-    assert evaluation.notes == ("3 of 44 records are left out: the model was trained on them",)
+    assert evaluation.notes == ("3 of 44 records are left out: the model was trained on their patients",)
 
 
 def test_an_unknown_detector_and_settings_that_contradict_each_other_are_refused(database):

@@ -21,7 +21,7 @@ KEYS: Mapping[str, tuple[str, ...]] = {
     "runs": ("run_id",),
     "records": ("record_id",),
 }
-_LOOKS = 5
+_LOOKS = 30
 
 
 @dataclass(frozen=True, kw_only=True)
