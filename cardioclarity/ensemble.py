@@ -20,7 +20,7 @@ from cardioclarity.examples import Examples, Recipe
 from cardioclarity.views import Standard, Views, beat_members
 from cardioclarity.windows import of_windows
 
-_SETTINGS_VERSION: Final = 2
+_SETTINGS_VERSION: Final = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -23,7 +23,7 @@ VIEWS: Final = (POPULATION, CONTEXT)
 
 _POPULATION_WEIGHT: Final = 2.0
 """Of the population view beside the record view: lifts records that are abnormal throughout, at no cost in the others."""
-_ERROR_SHARES: Final = {RECORD_VIEW: 0.9, POPULATION: 0.1}
+_ERROR_SHARES: Final = {RECORD_VIEW: 0.95, POPULATION: 0.05}
 """Of the views in the combined p-value; without a record view, population and context share alike."""
 _MAD_TO_SD: Final = 1.4826
 

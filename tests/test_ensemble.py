@@ -194,7 +194,7 @@ def test_settings_are_strict_json(any_model):
 
 
 def test_settings_of_another_version_are_refused(template_only):
-    for version, told in ((3, "newer version .*: update it"), (1, "older version .*: train again")):
+    for version, told in ((4, "newer version .*: update it"), (2, "older version .*: train again")):
         other = template_only.settings() | {"version": version}
 
         with pytest.raises(NotFoundError, match=f"version {version} were written by an? {told}"):

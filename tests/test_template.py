@@ -8,7 +8,7 @@ from builders import RATE_HZ, RECIPE, examples, normals
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cardioclarity.detectors.template import FEATURES, MORPHOLOGY, FittedTemplate, Template
+from cardioclarity.detectors.template import FEATURES, MORPHOLOGY, FittedTemplate, Template, _features
 from cardioclarity.examples import Examples, Recipe
 
 UNUSUAL = (20, 35, 50, 51, 70)
@@ -18,6 +18,10 @@ UNUSUAL = (20, 35, 50, 51, 70)
 def fitted() -> FittedTemplate:
     training = normals(6, 120, seed=0)
     return Template().fit(training, held_out=training, seed=0)
+
+
+def _features_of(record: Examples) -> np.ndarray:
+    return _features(record, Template().blocks(record), RECIPE)
 
 
 def only_normal_timing(record: Examples) -> Examples:
@@ -217,11 +221,44 @@ def test_a_block_lasts_an_hour_and_holds_300_beats(n_beats, hours, n_blocks):
 def test_timing_weighs_more_where_late_was_judged_locally(fitted):
     record = examples(120, seed=47, unusual=(50,))
     record = only_normal_shape(record)
-    local = replace(fitted, settings=Template(local_beats=100))
+    steady = replace(fitted, quiet=100.0)
+    local = replace(steady, settings=Template(local_beats=100))
 
-    ratio = local.score(record)[50] / fitted.score(record)[50]
+    ratio = local.score(record)[50] / steady.score(record)[50]
 
     assert ratio == pytest.approx(Template().local_weight / Template().global_weight, rel=0.05)
+
+
+@pytest.mark.parametrize("times", [1.0, 4.0, 9.0])
+def test_where_late_beats_are_restless_every_score_is_smaller_by_the_square_root(fitted, times):
+    record = examples(120, seed=48, unusual=UNUSUAL)
+    steady = replace(fitted, quiet=100.0)
+    ((_, total, level),) = steady.totals(record, _features_of(record))
+
+    usual, restless = (replace(fitted, quiet=quiet).score(record) for quiet in (2 * level, level / times))
+
+    np.testing.assert_allclose(usual, total.astype(np.float32))
+    np.testing.assert_allclose(restless, usual / np.sqrt(times), rtol=1e-5)
+
+
+def test_the_usual_level_is_the_median_over_the_training_records():
+    training = normals(5, 120, seed=3)
+    fitted = Template().fit(training, held_out=training, seed=0)
+
+    levels = [level for one in training.records for _, _, level in fitted.totals(one, _features_of(one))]
+
+    assert len(levels) == 5
+    assert fitted.quiet == np.median(levels)
+
+
+def test_unusual_beats_are_not_what_makes_a_record_restless(fitted):
+    unusual = [at for at in range(2, 118) if at % 2]
+    record = examples(120, seed=34, unusual=unusual)
+    record = replace(record, late=~np.isin(np.arange(120), unusual))
+
+    ((_, total, level),) = fitted.totals(record, _features_of(record))
+
+    assert level < 0.05 * np.median(total[unusual])
 
 
 def test_too_few_late_beats_give_way_to_all_beats(fitted):
