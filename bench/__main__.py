@@ -22,6 +22,7 @@ BENCHES = (
     "scale",
     "holter",
     "training",
+    "scoring",
     "signal",
     "detection",
     "noise",

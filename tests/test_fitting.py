@@ -24,7 +24,11 @@ def short_fit(inputs=None, held_out=None, *, seed=0, architecture="dense", **set
     network = build(architecture, n_leads=1, n_samples=N_SAMPLES, seed=seed)
     inputs = waves(300, 1) if inputs is None else inputs
     held_out = waves(60, 2) if held_out is None else held_out
-    return fit(network, (inputs,), (held_out,), seed=seed, settings=Settings(**{"epochs": 4, **settings}))
+    return fit_arrays(network, inputs, held_out, seed=seed, settings=Settings(**{"epochs": 4, **settings}))
+
+
+def fit_arrays(network, inputs, held_out, **how):
+    return fit(network, (torch.from_numpy(inputs),), (torch.from_numpy(held_out),), **how)
 
 
 def redraw_loss(state: dict[str, torch.Tensor], beats: np.ndarray, architecture="dense") -> float:
@@ -98,7 +102,7 @@ def test_the_seed_draws_the_order_of_the_beats():
     fitted = []
     for seed in (0, 1):
         network.load_state_dict(start)
-        fitted.append(fit(network, (waves(300, 1),), (waves(60, 2),), seed=seed, settings=Settings(epochs=1))[0])
+        fitted.append(fit_arrays(network, waves(300, 1), waves(60, 2), seed=seed, settings=Settings(epochs=1))[0])
     assert not all(torch.equal(fitted[0][name], fitted[1][name]) for name in start)
 
 
@@ -143,7 +147,7 @@ def test_beats_that_are_drawn_without_any_error_have_a_finite_loss():
         def forward(self, beats):
             return self.gain * beats
 
-    _, history = fit(Copy(), (waves(50, 1),), (waves(20, 2),), seed=0, settings=Settings(epochs=1, weight_decay=0.0))
+    _, history = fit_arrays(Copy(), waves(50, 1), waves(20, 2), seed=0, settings=Settings(epochs=1, weight_decay=0.0))
     assert math.isfinite(history.held_out_loss[0])
 
 
@@ -183,7 +187,7 @@ def test_a_long_gradient_is_shortened():
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(torch.nn.utils, "clip_grad_norm_", noted)
-        fit(network, (loud,), (loud,), seed=0, settings=Settings(epochs=1, largest_gradient=5.0))
+        fit_arrays(network, loud, loud, seed=0, settings=Settings(epochs=1, largest_gradient=5.0))
         short_fit(epochs=1)
     assert len(lengths) == 300 // 128
     assert max(lengths) > 5.0

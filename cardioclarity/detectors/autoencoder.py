@@ -11,15 +11,21 @@ from numpy.typing import NDArray
 from cardioclarity.detectors import fitting, networks
 from cardioclarity.detectors.networks import Network
 from cardioclarity.detectors.protocol import Arrays, Detector, Normals
-from cardioclarity.detectors.readings import Neighbourhood, Reading, Tachogram, Window, common_leads, draw
+from cardioclarity.detectors.readings import (
+    Inputs,
+    Neighbourhood,
+    Read,
+    Reading,
+    Tachogram,
+    Window,
+    common_leads,
+    draw,
+)
 from cardioclarity.errors import NotFoundError
 from cardioclarity.examples import Examples
 
 _BATCH: Final = {"cpu": 256, "mps": 1024, "cuda": 8192}
 """Beats per forward pass; on a CPU the activations of 256 stay in its cache."""
-
-_READ: Final = 8192
-"""Beats that are read together: each reading looks at the whole record to tell which beats can be neighbours."""
 
 _TRIMMED: Final = 0.15
 """Of beats that nobody calls normal. On the development half of MIT-BIH, where 10 % of them are not, the networks together
@@ -62,7 +68,7 @@ class Autoencoder:
             )
         n_samples = self.reading.n_samples(normals.records[0])
         network = networks.build(self.architecture, n_leads=n_leads, n_samples=n_samples, seed=seed)
-        judged_by = draw(self.reading, held_out, n_leads, rng) or tuple(array[:0] for array in inputs)
+        judged_by = draw(self.reading, held_out, n_leads, rng) or tuple(values[:0] for values in inputs)
         settings = replace(self.settings, trimmed=_TRIMMED) if normals.unlabelled else self.settings
         state, history = fitting.fit(network, inputs, judged_by, seed=seed, settings=settings)
         weights = {name: value.numpy() for name, value in state.items()}
@@ -126,10 +132,19 @@ class FittedAutoencoder:
             fewer leads or beats than the network needs.
         """
         scores = np.full(len(examples.rpeaks), np.nan, np.float32)
-        network = self._network(fitting.best_device())
-        for rows, inputs in self._batches(examples):
-            scores[rows] = network.strangeness(*inputs).cpu().numpy()
+        read = self.read(examples)
+        scores[read.beats] = self.strangeness(read).cpu().numpy()
         return scores
+
+    def read(self, examples: Examples, /) -> Read:
+        """Read a record, and take what its beats share to the device once."""
+        return self.reading.read(examples, self.n_leads).on(fitting.best_device())
+
+    def strangeness(self, read: Read, /) -> torch.Tensor:
+        """Score (row,) what was read, where it lies."""
+        with torch.inference_mode():
+            scores = [self.network.strangeness(*inputs) for inputs in self.batches(read)]
+        return torch.cat([torch.zeros(0, device=fitting.best_device()), *scores])
 
     def reconstruct(self, examples: Examples, /) -> NDArray[np.float32]:
         """Draw each beat as the network remembers normal ones; only where it has a `window`.
@@ -143,24 +158,21 @@ class FittedAutoencoder:
         """
         assert self.window is not None, self.architecture
         drawn = np.full((len(examples.rpeaks), *self.sealed[_SHAPE]), np.nan, np.float32)
-        network = self._network(fitting.best_device())
-        for rows, inputs in self._batches(examples):
-            drawn[rows] = network(*inputs).cpu().numpy()
+        read = self.read(examples)
+        with torch.inference_mode():
+            again = [self.network(*inputs).cpu().numpy() for inputs in self.batches(read)]
+        drawn[read.beats] = np.concatenate([drawn[:0], *again])
         return drawn
 
-    def _batches(self, examples: Examples) -> Iterator[tuple[NDArray[np.int64], tuple[torch.Tensor, ...]]]:
-        """Read the usable beats of a record, batch by batch; nothing in a batch is kept for a gradient."""
-        device = fitting.best_device()
-        usable = np.flatnonzero(self.reading.usable(examples, self.n_leads))
-        with torch.inference_mode():
-            for start in range(0, len(usable), _READ):
-                rows = usable[start : start + _READ]
-                inputs = self.reading.inputs(examples, self.n_leads, rows)
-                for first in range(0, len(rows), _BATCH[device.type]):
-                    batch = slice(first, first + _BATCH[device.type])
-                    yield rows[batch], tuple(torch.from_numpy(array[batch]).to(device) for array in inputs)
+    def batches(self, read: Read, /) -> Iterator[Inputs]:
+        """Gather the inputs of all rows, batch by batch."""
+        size = _BATCH[fitting.best_device().type]
+        return (read.inputs(slice(start, start + size)) for start in range(0, len(read.beats), size))
 
-    def _network(self, device: torch.device) -> Network:
+    @property
+    def network(self) -> Network:
+        """The network, on the device."""
+        device = fitting.best_device()
         if device.type not in self._on_device:
             n_leads, n_samples = (int(size) for size in self.sealed[_SHAPE])
             network = networks.build(self.architecture, n_leads=n_leads, n_samples=n_samples, seed=0)

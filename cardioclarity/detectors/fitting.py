@@ -91,8 +91,8 @@ def fit(
     """
     device = best_device()
     network.to(device)
-    beats = [torch.from_numpy(array).to(device) for array in inputs]
-    judged = [torch.from_numpy(array).to(device) for array in held_out] if len(held_out[0]) else beats
+    beats = [values.to(device) for values in inputs]
+    judged = [values.to(device) for values in held_out] if len(held_out[0]) else beats
     losses: list[float] = []
     held_out_losses: list[float] = []
     best: dict[str, Tensor] = {}

@@ -46,7 +46,7 @@ class Linear:
                 f"{self.measure} of principal components: none of the {len(normals.records)} records has a normal, whole"
                 f" beat on {n_leads} leads to learn from; add records, or annotations that call beats normal"
             )
-        beats = drawn[0].reshape(len(drawn[0]), -1).astype(np.float64)
+        beats = drawn[0].flatten(1).double().numpy()
         fitted = self._fitted(beats, n_leads)
         if normals.unlabelled:
             strangeness = fitted.strangeness(beats)
@@ -111,11 +111,11 @@ class FittedLinear:
             leads than the detector reads.
         """
         scores = np.full(len(examples.rpeaks), np.nan, np.float32)
-        usable = np.flatnonzero(self.reading.usable(examples, self.n_leads))
-        for start in range(0, len(usable), _BATCH):
-            rows = usable[start : start + _BATCH]
-            (beats,) = self.reading.inputs(examples, self.n_leads, rows)
-            scores[rows] = self.strangeness(beats.reshape(len(rows), -1).astype(np.float64))
+        read = self.reading.read(examples, self.n_leads)
+        for start in range(0, len(read.beats), _BATCH):
+            batch = slice(start, start + _BATCH)
+            (beats,) = read.inputs(batch)
+            scores[read.beats[batch]] = self.strangeness(beats.flatten(1).double().numpy())
         return scores
 
     def strangeness(self, beats: Floats) -> Floats:

@@ -1,10 +1,12 @@
 """What a network reads of a record: its beat, the beats near it, or the RR intervals around it."""
 
 from dataclasses import dataclass
-from typing import Final, Literal, Protocol
+from typing import Final, Literal, Protocol, Self
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from cardioclarity.detectors.protocol import Normals
 from cardioclarity.examples import Examples
@@ -14,8 +16,8 @@ NEIGHBOURS: Final = 8
 INTERVALS: Final = 32
 """RR intervals around one from which it is expected."""
 
-Inputs = tuple[NDArray[np.float32], ...]
-"""Arrays of (row, ...) that belong together."""
+Inputs = tuple[Tensor, ...]
+"""Tensors of (row, ...) float32 that belong together."""
 
 _BEATS_PER_RECORD: Final = 700
 """Drawn from each record, so that a long one does not own the fit."""
@@ -37,22 +39,51 @@ _RR_RANGE_S: Final = (0.2, 3.0)
 _USUAL_LOG_RR: Final = -0.25  # of 0.78 s, so that inputs lie around 0
 
 
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Read:
+    """What was read of a record: what its beats share is there once, and each beat knows its places in it.
+
+    Attributes:
+        beats: (row,) int64, ascending: the beats that can be judged.
+        sources: Per input, (item, ...) float32.
+        places: Per input, (row,) or (row, n) int64: the items of its source that make the input of a row.
+    """
+
+    beats: NDArray[np.int64]
+    sources: tuple[Tensor, ...]
+    places: tuple[Tensor, ...]
+
+    @classmethod
+    def of(cls, beats: NDArray[np.int64], *inputs: tuple[NDArray[np.float32], NDArray[np.int64]]) -> Self:
+        """Join the source and the places of each input; arrays that may not be written to are copied."""
+        sources, places = ([_tensor(array) for array in arrays] for arrays in zip(*inputs, strict=True))
+        return cls(beats=beats, sources=tuple(sources), places=tuple(places))
+
+    def on(self, device: torch.device) -> Self:
+        """Take everything to a device; what lies there already stays."""
+        sources, places = ([item.to(device) for item in items] for items in (self.sources, self.places))
+        return type(self)(beats=self.beats, sources=tuple(sources), places=tuple(places))
+
+    def inputs(self, rows: slice | NDArray[np.int64]) -> Inputs:
+        """Give the inputs of some rows, bounded, where the sources lie."""
+        chosen = rows if isinstance(rows, slice) else torch.from_numpy(rows)
+        gathered = (source[place[chosen]] for source, place in zip(self.sources, self.places, strict=True))
+        return tuple(values.clamp_(-_LARGEST, _LARGEST) for values in gathered)
+
+
 class Reading(Protocol):
     """A way to read a record."""
 
     def n_samples(self, examples: Examples) -> int:
         """Count the samples of what is judged."""
 
-    def usable(self, examples: Examples, n_leads: int) -> NDArray[np.bool_]:
-        """Tell which beats can be read with so many leads, as (beat,)."""
-
-    def inputs(self, examples: Examples, n_leads: int, rows: NDArray[np.int64]) -> Inputs:
-        """Give what is read of some usable beats, ascending."""
+    def read(self, examples: Examples, n_leads: int) -> Read:
+        """Read all beats that can be read on so many leads."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Window:
-    """The beat itself, as (row, lead, sample).
+    """The beat itself, as (row, lead, sample): whole, and on leads of known amplitude.
 
     Attributes:
         name: The array of `Examples`: the short window around a beat, or the one that shows its neighbours.
@@ -62,22 +93,24 @@ class Window:
 
     def n_samples(self, examples: Examples) -> int:
         """Count the samples of the window."""
-        return int(self._signal(examples).shape[-1])
+        return int(self.signal(examples).shape[-1])
+
+    def read(self, examples: Examples, n_leads: int) -> Read:
+        """Read the beats."""
+        beats = np.flatnonzero(self.usable(examples, n_leads))
+        return Read.of(beats, (self.signal(examples)[:, :n_leads], beats))
 
     def usable(self, examples: Examples, n_leads: int) -> NDArray[np.bool_]:
-        """Tell which beats are whole on leads of known amplitude."""
+        """Tell which beats can be read, as (beat,)."""
         amplitude_mv = examples.amplitude_mv[:n_leads]
         if len(amplitude_mv) < n_leads or not (np.isfinite(amplitude_mv) & (amplitude_mv > 0)).all():
             return np.zeros(len(examples.rpeaks), bool)
-        is_known = np.isfinite(self._signal(examples)[:, :n_leads]).all(axis=(1, 2))
+        is_known = np.isfinite(self.signal(examples)[:, :n_leads]).all(axis=(1, 2))
         usable: NDArray[np.bool_] = examples.whole & is_known
         return usable
 
-    def inputs(self, examples: Examples, n_leads: int, rows: NDArray[np.int64]) -> Inputs:
-        """Take the beats, bounded."""
-        return (np.clip(self._signal(examples)[rows, :n_leads], -_LARGEST, _LARGEST),)
-
-    def _signal(self, examples: Examples) -> NDArray[np.float32]:
+    def signal(self, examples: Examples) -> NDArray[np.float32]:
+        """Give the window around every beat of a record, (beat, lead, sample)."""
         return examples.beats if self.name == "beats" else examples.long
 
 
@@ -97,22 +130,17 @@ class Neighbourhood:
         """Count the samples of a beat."""
         return _SHORT.n_samples(examples) // _STEP
 
-    def usable(self, examples: Examples, n_leads: int) -> NDArray[np.bool_]:
-        """Tell which beats are whole on leads of known amplitude, with three others in a record whose rhythm is known."""
-        usable = _SHORT.usable(examples, n_leads)
-        is_enough = usable.sum() > _FEWEST_NEIGHBOURS and bool(np.isfinite(examples.rr_s[usable]).any())
-        return usable if is_enough else np.zeros_like(usable)
-
-    def inputs(self, examples: Examples, n_leads: int, rows: NDArray[np.int64]) -> Inputs:
-        """Take the neighbours and the beats, bounded."""
-        usable = np.flatnonzero(self.usable(examples, n_leads))
-        near = usable[_latest(examples.rr_s[usable], np.searchsorted(usable, rows))]
-        read, place = np.unique(np.concatenate([rows[:, None], near], axis=1), return_inverse=True)
-        place = place.reshape(len(rows), -1)
-        (beats,) = _SHORT.inputs(examples, n_leads, read)
-        n_samples = self.n_samples(examples)
-        coarse = beats[..., : n_samples * _STEP].reshape(*beats.shape[:2], n_samples, _STEP).mean(axis=-1)
-        return coarse[place[:, 1:]], coarse[place[:, 0]]
+    def read(self, examples: Examples, n_leads: int) -> Read:
+        """Read whole beats on leads of known amplitude, with three others in a record whose rhythm is known."""
+        usable = np.flatnonzero(_SHORT.usable(examples, n_leads))
+        rr_s = examples.rr_s[usable]
+        if len(usable) <= _FEWEST_NEIGHBOURS or not np.isfinite(rr_s).any():
+            usable, rr_s = usable[:0], rr_s[:0]
+        n_samples, places = self.n_samples(examples), np.arange(len(usable))
+        fine = _SHORT.signal(examples)[usable, :n_leads, : n_samples * _STEP]
+        coarse = fine.reshape(len(usable), n_leads, n_samples, _STEP).mean(axis=-1)
+        near = _latest(rr_s, places) if len(usable) else np.zeros((0, NEIGHBOURS), np.int64)
+        return Read.of(usable, (coarse, near), (coarse, places))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,22 +155,16 @@ class Tachogram:
         """Count the intervals."""
         return INTERVALS + 1
 
-    def usable(self, examples: Examples, n_leads: int) -> NDArray[np.bool_]:  # noqa: ARG002 - no lead is read
-        """Tell which intervals of whole beats are known, with four others and the next one in the record."""
-        known: NDArray[np.bool_] = examples.whole & np.isfinite(examples.rr_s) & (examples.rr_s > 0)
-        return known if known.sum() >= _FEWEST_INTERVALS + 2 else np.zeros_like(known)
-
-    def inputs(self, examples: Examples, n_leads: int, rows: NDArray[np.int64]) -> Inputs:
-        """Take the intervals."""
-        known = np.flatnonzero(self.usable(examples, n_leads))
+    def read(self, examples: Examples, n_leads: int) -> Read:  # noqa: ARG002 - no lead is read
+        """Read known intervals before whole beats, with four others and the next one in the record."""
+        known = np.flatnonzero(examples.whole & np.isfinite(examples.rr_s) & (examples.rr_s > 0))
+        if len(known) < _FEWEST_INTERVALS + 2:
+            known = known[:0]
+        places = np.arange(len(known))
         log_rr = np.log(np.clip(examples.rr_s[known], *_RR_RANGE_S))
-        at = np.searchsorted(known, rows)
-        others = log_rr[_around(at, len(known), INTERVALS, skipped=2)]
-        level = np.quantile(others, _LEVEL_QUANTILE, axis=1, keepdims=True).astype(np.float32)
-        relative = np.zeros((len(rows), INTERVALS + 1), np.float32)
-        relative[:, : others.shape[1]] = others - level
-        relative[:, -1:] = level - np.float32(_USUAL_LOG_RR)
-        return relative, log_rr[at] - level[:, 0]
+        none = np.zeros((0, INTERVALS + 1), np.float32)
+        relative, level = _relative(log_rr, places) if len(known) else (none, log_rr)
+        return Read.of(known, (relative, places), (log_rr - level, places))
 
 
 def common_leads(normals: Normals, *, at_most: int | None) -> int:
@@ -157,10 +179,26 @@ def draw(reading: Reading, normals: Normals, n_leads: int, rng: np.random.Genera
     at_most = min(_BEATS_PER_RECORD, max(1, _BEATS_IN_ALL // max(1, len(normals.records))))
     drawn = []
     for examples, is_normal in zip(normals.records, normals.beats, strict=True):
-        rows = np.flatnonzero(is_normal & reading.usable(examples, n_leads))
+        read = reading.read(examples, n_leads)
+        rows = np.flatnonzero(is_normal[read.beats])
         if len(rows):
-            drawn.append(reading.inputs(examples, n_leads, np.sort(rng.permutation(rows)[:at_most])))
-    return tuple(np.concatenate(arrays) for arrays in zip(*drawn, strict=True)) if drawn else None
+            drawn.append(read.inputs(np.sort(rng.permutation(rows)[:at_most])))
+    return tuple(torch.cat(tensors) for tensors in zip(*drawn, strict=True)) if drawn else None
+
+
+def _tensor(array: NDArray[np.generic]) -> Tensor:
+    """Share the memory of an array with torch, which takes none that may not be written to."""
+    return torch.from_numpy(array if array.flags.writeable else array.copy())
+
+
+def _relative(log_rr: NDArray[np.float32], at: NDArray[np.intp]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Give (row, 33) the intervals around each and their level, and (row,) that level."""
+    others = log_rr[_around(at, len(log_rr), INTERVALS, skipped=2)]
+    level = np.quantile(others, _LEVEL_QUANTILE, axis=1, keepdims=True).astype(np.float32)
+    relative = np.zeros((len(at), INTERVALS + 1), np.float32)
+    relative[:, : others.shape[1]] = others - level
+    relative[:, -1:] = level - np.float32(_USUAL_LOG_RR)
+    return relative, level[:, 0]
 
 
 def _around(at: NDArray[np.intp], n: int, width: int, *, skipped: int) -> NDArray[np.intp]:
