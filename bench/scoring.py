@@ -56,7 +56,8 @@ def measured(candidates: Sequence[Candidate], recipe: Recipe, *, seed: int) -> l
     rows = [Row(goal="S7", what=f"fit all members ({where})", unit="s", ours=fit_s, at_most=_FIT_S[device.type])]
     records = groups["calibrating"].records
     n_beats = sum(len(one.rpeaks) for one in records)
-    for name, score in {name: member.score for name, member in model.members.items()} | {"all": model.evidence}.items():
+    scorers: dict[str, Callable[..., object]] = {name: member.score for name, member in model.members.items()}
+    for name, score in (scorers | {"all": model.evidence}).items():
         each_s = _fastest(partial(_for_each, score, records)) / n_beats
         rows.append(Row(goal="S8", what=f"score a beat: {name} ({where})", unit="µs", ours=1e6 * each_s))
     for name, member in model.members.items():
