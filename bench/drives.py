@@ -80,14 +80,18 @@ def peak_bytes(process: int) -> int:
 
 @contextmanager
 def _watched() -> Iterator[dict[int, int]]:
-    """Keep the peak of every process below this one up to date: it is lost when one ends."""
+    """Keep the peak of every process started below this one up to date: it is lost when one ends.
+
+    A process that was there before is no worker, such as the resource tracker of `multiprocessing`.
+    """
     peaks: dict[int, int] = {}
     done = threading.Event()
+    me = psutil.Process()
+    before = set(me.children(recursive=True))
 
     def look() -> None:
-        me = psutil.Process()
         while not done.wait(_LOOK_S):
-            for child in me.children(recursive=True):
+            for child in set(me.children(recursive=True)) - before:
                 with suppress(OSError, IndexError):  # it has just ended
                     peaks[child.pid] = peak_bytes(child.pid)
 
