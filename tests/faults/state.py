@@ -3,6 +3,7 @@
 import hashlib
 import json
 import re
+import time
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -21,7 +22,7 @@ KEYS: Mapping[str, tuple[str, ...]] = {
     "runs": ("run_id",),
     "records": ("record_id",),
 }
-_LOOKS = 30
+_PATIENCE_S = 60.0  # a look takes as long as a tiny run takes to publish, so many in a row may meet a change
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,15 +77,13 @@ def look(root: Storage) -> Seen:
 
 def _pinned(root: Storage) -> dict[str, pa.Table]:
     """Open `scores`, then the others, then `scores` again: equal looks mean that nothing was published in between."""
-    before = _open(root, "scores")
-    for _ in range(_LOOKS):
+    until = time.monotonic() + _PATIENCE_S
+    before, after, opened = None, _open(root, "scores"), {}
+    while before is None or before.version() != after.version():
+        assert time.monotonic() < until, f"scores changed at every look for {_PATIENCE_S:.0f} s"
+        before = after
         opened = {table: _open(root, table) for table in TABLES if table != "scores"}
         after = _open(root, "scores")
-        if before.version() == after.version():
-            break
-        before = after
-    else:
-        raise AssertionError(f"scores changed {_LOOKS} times while it was read")
     return {table: one.to_pyarrow_table() for table, one in (*opened.items(), ("scores", after))}
 
 
