@@ -29,6 +29,8 @@ _BULKY = 0.25
 _BULKY_AFTER = 0.5
 _TALL = 0.28
 _TALL_AFTER_S = 0.42
+_TALLER = 0.5
+_TALLER_AFTER_S = 0.38
 _EVEN = 0.1
 _FITS = 0.12
 _GAP_RATIO = 1.5
@@ -339,9 +341,10 @@ def _search_back(trace: _Trace, peaks: NDArray[np.int64], candidates: NDArray[np
     # A wide ventricular beat may have nothing above 15 Hz; where a T wave would be, its bulk proves nothing.
     after = candidates - peaks[before]
     is_bulky = (trace.bulk[candidates] > _BULKY) & (after > _BULKY_AFTER * usual)
-    is_tall = (trace.bulk[candidates] > _TALL) & (after > _TALL_AFTER_S * trace.rate_hz) & trace.is_voted
+    is_tall = (trace.bulk[candidates] > _TALL) & (after > _TALL_AFTER_S * trace.rate_hz)
+    is_tall |= (trace.bulk[candidates] > _TALLER) & (after > _TALLER_AFTER_S * trace.rate_hz)
     fits = (
-        (((interval[before] > _GAP_RATIO * usual) & (is_sharp | is_bulky)) | is_tall)
+        (((interval[before] > _GAP_RATIO * usual) & (is_sharp | is_bulky)) | (is_tall & trace.is_voted))
         & (after >= clear)
         & (peaks[before + 1] - candidates >= clear)
     )
