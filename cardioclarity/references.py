@@ -16,8 +16,6 @@ _CLEAN_S = 10.0
 def beat_classes(rpeaks: NDArray[np.int64], annotations: Annotations, *, rate_hz: float) -> NDArray[np.str_]:
     """Give each detected beat the class of the reference beat it stands for.
 
-    Detections and references are paired one to one: each takes its nearest, and both must agree.
-
     Args:
         rpeaks: (beat,) int64, ascending sample indices.
         annotations: Reference annotations of the same record.
@@ -30,14 +28,30 @@ def beat_classes(rpeaks: NDArray[np.int64], annotations: Annotations, *, rate_hz
     is_beat = classes != ""
     reference, classes = annotations.sample[is_beat], classes[is_beat]
     found = np.full(len(rpeaks), "", dtype="<U1")
+    detections, references = pairs(rpeaks, reference, reach=MATCH_S * rate_hz)
+    found[detections] = classes[references]
+    return found
+
+
+def pairs(
+    rpeaks: NDArray[np.int64], reference: NDArray[np.int64], *, reach: float
+) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Pair detections and reference beats one to one: each takes its nearest, and both must agree.
+
+    Args:
+        rpeaks: (beat,) int64, ascending sample indices.
+        reference: (beat,) int64, ascending sample indices.
+        reach: So many samples apart they may be.
+
+    Returns:
+        (pair,) each: index of the detection, index of the reference beat.
+    """
     if len(reference) == 0 or len(rpeaks) == 0:
-        return found
+        return np.zeros(0, np.intp), np.zeros(0, np.intp)
     nearest = _nearest(reference, rpeaks)
     mutual = _nearest(rpeaks, reference)[nearest] == np.arange(len(rpeaks))
-    close = np.abs(reference[nearest] - rpeaks) <= MATCH_S * rate_hz
-    paired = mutual & close
-    found[paired] = classes[nearest[paired]]
-    return found
+    paired = np.flatnonzero(mutual & (np.abs(reference[nearest] - rpeaks) <= reach))
+    return paired, nearest[paired]
 
 
 def normal_beats(rpeaks: NDArray[np.int64], annotations: Annotations, *, rate_hz: float) -> NDArray[np.bool_]:

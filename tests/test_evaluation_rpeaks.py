@@ -6,7 +6,7 @@ from labelled import write
 
 from cardioclarity.errors import NotFoundError
 from cardioclarity.evaluation.protocol import Protocol, load
-from cardioclarity.evaluation.rpeaks import SUBSETS, Labelled, compare, match, measure
+from cardioclarity.evaluation.rpeaks import SUBSETS, Labelled, compare, measure
 from cardioclarity.evaluation.subjects import gather
 from cardioclarity.storage import open_storage
 
@@ -19,12 +19,6 @@ def labelled(beats, flutter=()):
         beats=np.array(beats),
         flutter=np.array(flutter, np.int64).reshape(-1, 2),
     )
-
-
-def test_each_beat_takes_one_peak_the_nearest_first():
-    assert match(np.array([100, 110]), np.array([105]), 15) == 1
-    assert match(np.array([100, 110]), np.array([95, 106]), 15) == 2
-    assert match(np.array([100]), np.array([116]), 15) == 0
 
 
 def test_found_missed_and_false_are_counted_and_flutter_counts_for_neither_side():
@@ -41,6 +35,14 @@ def test_the_beats_of_a_clean_archive_are_found_in_both_channels(tmp_path):
     assert set(figures) == {(n, leads) for n in ("rpeak_sensitivity", "rpeak_ppv") for leads in SUBSETS}
     assert figures["rpeak_sensitivity", "channel:1"].value > 0.95
     assert figures["rpeak_sensitivity", "channel:1"].n_patients == found.n_patients == 2
+
+
+def test_the_counts_of_a_patients_records_are_pooled(tmp_path):
+    folder = write(tmp_path, ("201", "202", "203"), duration_s=30.0)
+    found = measure(gather(load("rpeaks"), [open_storage(str(folder))]))
+
+    assert (found.n_patients, found.n_records) == (2, 3)
+    assert {one.n_patients for one in found.metrics} == {2}
 
 
 def test_records_without_reference_beats_are_left_out_aloud_and_an_archive_of_them_is_refused(tmp_path):

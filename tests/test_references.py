@@ -5,7 +5,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cardioclarity.record import Annotations
-from cardioclarity.references import beat_classes, flutter, inside, normal_beats, normal_windows, rhythm_stretches
+from cardioclarity.references import (
+    beat_classes,
+    flutter,
+    inside,
+    normal_beats,
+    normal_windows,
+    pairs,
+    rhythm_stretches,
+)
 
 RATE_HZ = 100.0
 
@@ -43,6 +51,26 @@ def test_detections_on_the_references_take_their_classes():
 
 def test_of_two_detections_at_one_beat_only_the_nearer_takes_its_class():
     assert beat_classes(np.array([48, 53]), annotations((52, "N"), (200, "N")), rate_hz=RATE_HZ).tolist() == ["", "N"]
+
+
+@given(
+    st.lists(st.integers(0, 400), unique=True, max_size=12).map(sorted),
+    st.lists(st.integers(0, 400), unique=True, max_size=12).map(sorted),
+    st.integers(0, 60),
+)
+def test_pairs_are_one_to_one_within_reach_in_order_and_none_is_left_out_that_both_sides_want(peaks, references, reach):
+    peaks, references = np.array(peaks, np.int64), np.array(references, np.int64)
+
+    detected, reference = pairs(peaks, references, reach=reach)
+
+    apart = np.abs(peaks[:, None] - references)
+    assert (np.diff(detected) > 0).all()
+    assert (np.diff(reference) > 0).all()
+    assert (apart[detected, reference] <= reach).all()
+    for peak, beat in np.argwhere(apart <= reach).tolist():
+        is_wanted = (np.delete(apart[peak], beat) > apart[peak, beat]).all()
+        is_wanted &= (np.delete(apart[:, beat], peak) > apart[peak, beat]).all()
+        assert not is_wanted or (peak, beat) in zip(detected.tolist(), reference.tolist(), strict=True)
 
 
 def test_beats_in_atrial_fibrillation_are_not_normal():

@@ -4,17 +4,16 @@ The rate is 60 / mean RR of the intervals that touch a whole window without vent
 100 bpm, below 50 bpm, or touched by an interval above 2 s.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cardioclarity.beats import intervals
 from cardioclarity.config import ScoreConfig
-from cardioclarity.errors import NotFoundError
 from cardioclarity.evaluation.intervals import Draws
 from cardioclarity.evaluation.results import Found, Metric, metric, ratio_metric
-from cardioclarity.evaluation.rpeaks import Labelled, left_out, together
+from cardioclarity.evaluation.rpeaks import Labelled, pooled, together
 from cardioclarity.evaluation.subjects import Subject
 from cardioclarity.rates import mean_rate, touching
 from cardioclarity.windows import window_starts
@@ -37,26 +36,13 @@ def measure(subjects: Mapping[str, Subject]) -> Found:
     Raises:
         NotFoundError: No record has reference beats.
     """
-    counts: dict[str, Floats] = {}
-    n_left_out = 0
-    for subject in subjects.values():
-        record = subject.read()
-        labelled = Labelled.of(record, subject.channels(record))
-        if not len(labelled.beats):
-            n_left_out += 1
-            continue
-        so_far = counts.get(subject.patient, np.zeros(2 + 3 * len(EVENTS)))
-        counts[subject.patient] = so_far + rate_counts(labelled)
-    if not counts:
-        raise NotFoundError(f"none of the {len(subjects)} records has reference beats; rates are compared with theirs")
-    table = np.stack(list(counts.values()))
-    events = (_f1_metric(name, table[:, 2 + 3 * at : 5 + 3 * at]) for at, name in enumerate(EVENTS))
-    return Found(
-        metrics=(ratio_metric("rate", "rate_mae_bpm", "all", table[:, 0], table[:, 1]), *events),
-        n_patients=len(counts),
-        n_records=len(subjects) - n_left_out,
-        notes=left_out(n_left_out, len(subjects), "reference beats"),
-    )
+    return pooled(subjects, rate_counts, _metrics, "rates are compared with theirs")
+
+
+def _metrics(sums: Floats) -> Iterator[Metric]:
+    yield ratio_metric("rate", "rate_mae_bpm", "all", sums[:, 0], sums[:, 1])
+    for at, name in enumerate(EVENTS):
+        yield _f1_metric(name, sums[:, 2 + 3 * at : 5 + 3 * at])
 
 
 def _f1_metric(name: str, counts: Floats) -> Metric:

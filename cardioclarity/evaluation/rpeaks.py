@@ -1,6 +1,6 @@
 """R peaks: each channel as stored and all together, whole record, all beat symbols, one to one within 150 ms, no flutter."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,9 +11,11 @@ from cardioclarity.evaluation.results import Found, Metric, ratio_metric
 from cardioclarity.evaluation.subjects import Subject
 from cardioclarity.examples import Recipe, choose_leads
 from cardioclarity.record import Record
-from cardioclarity.references import MATCH_S, flutter, inside
+from cardioclarity.references import MATCH_S, flutter, inside, pairs
 from cardioclarity.rpeaks import detect, detect_together
 from cardioclarity.vocabulary import BEAT_CLASSES
+
+Floats = NDArray[np.float64]
 
 SUBSETS = ("channel:1", "channel:2", "together")
 
@@ -69,7 +71,27 @@ def measure(subjects: Mapping[str, Subject]) -> Found:
     Raises:
         NotFoundError: No record has reference beats.
     """
-    counts: dict[str, dict[str, NDArray[np.float64]]] = {subset: {} for subset in SUBSETS}
+    return pooled(subjects, _counts, _metrics, "R peaks are compared with them")
+
+
+def pooled(
+    subjects: Mapping[str, Subject],
+    counts: Callable[[Labelled], Floats],
+    metrics: Callable[[Floats], Iterable[Metric]],
+    why: str,
+) -> Found:
+    """Count something in every record that has reference beats, and pool the counts of each patient.
+
+    Args:
+        subjects: Records of a database; those without reference beats are left out, and it is said how many.
+        counts: What is counted in a record, as numbers that add up.
+        metrics: The figures of (patient, count) sums.
+        why: What reference beats are needed for.
+
+    Raises:
+        NotFoundError: No record has reference beats.
+    """
+    sums: dict[str, Floats] = {}
     n_left_out = 0
     for subject in subjects.values():
         record = subject.read()
@@ -77,18 +99,12 @@ def measure(subjects: Mapping[str, Subject]) -> Found:
         if not len(labelled.beats):
             n_left_out += 1
             continue
-        found = {"together": together(labelled)}
-        for at, signal_mv in enumerate(labelled.signal_mv[:2], 1):
-            found[f"channel:{at}"] = detect(signal_mv, rate_hz=labelled.rate_hz)
-        for subset, peaks in found.items():
-            so_far = counts[subset].get(subject.patient, np.zeros(3))
-            counts[subset][subject.patient] = so_far + np.array(compare(labelled, peaks), float)
-    if not counts["together"]:
-        raise NotFoundError(f"none of the {len(subjects)} records has reference beats; R peaks are compared with them")
-    metrics = [metric for subset in SUBSETS if counts[subset] for metric in _metrics(subset, counts[subset])]
+        sums[subject.patient] = counts(labelled) + sums.get(subject.patient, 0.0)
+    if not sums:
+        raise NotFoundError(f"none of the {len(subjects)} records has reference beats; {why}")
     return Found(
-        metrics=tuple(metrics),
-        n_patients=len(counts["together"]),
+        metrics=tuple(metrics(np.stack(list(sums.values())))),
+        n_patients=len(sums),
         n_records=len(subjects) - n_left_out,
         notes=left_out(n_left_out, len(subjects), "reference beats"),
     )
@@ -104,30 +120,26 @@ def left_out(n_left_out: int, n_all: int, what: str) -> tuple[str, ...]:
     return (f"{n_left_out} of {n_all} records have no {what} and were left out",) if n_left_out else ()
 
 
-def _metrics(subset: str, counts: Mapping[str, NDArray[np.float64]]) -> list[Metric]:
-    found, missed, false = np.stack(list(counts.values())).T
-    return [
-        ratio_metric("rpeaks", "rpeak_sensitivity", subset, found, found + missed),
-        ratio_metric("rpeaks", "rpeak_ppv", subset, found, found + false),
-    ]
+def _counts(record: Labelled) -> Floats:
+    """Beats found, beats missed and false peaks of each of `SUBSETS`; a channel that is not there counts nothing."""
+    counts = np.zeros((len(SUBSETS), 3))
+    for at, signal_mv in enumerate(record.signal_mv[:2]):
+        counts[at] = compare(record, detect(signal_mv, rate_hz=record.rate_hz))
+    counts[-1] = compare(record, together(record))
+    return counts.ravel()
+
+
+def _metrics(sums: Floats) -> Iterator[Metric]:
+    for at, subset in enumerate(SUBSETS):
+        found, missed, false = sums[:, 3 * at : 3 * at + 3].T
+        if (found + missed).any():
+            yield ratio_metric("rpeaks", "rpeak_sensitivity", subset, found, found + missed)
+            yield ratio_metric("rpeaks", "rpeak_ppv", subset, found, found + false)
 
 
 def compare(record: Labelled, found: NDArray[np.int64]) -> tuple[int, int, int]:
     """Count beats found, beats missed and peaks that are no beat, outside flutter."""
     reach = round(MATCH_S * record.rate_hz)
     beats, peaks = (samples[~inside(samples, record.flutter, margin=reach)] for samples in (record.beats, found))
-    n_matched = match(beats, peaks, reach)
+    n_matched = len(pairs(peaks, beats, reach=reach)[0])
     return n_matched, len(beats) - n_matched, len(peaks) - n_matched
-
-
-def match(beats: NDArray[np.int64], peaks: NDArray[np.int64], reach: int) -> int:
-    """Pair beats and peaks one to one, nearest first; the number of pairs."""
-    first, stop = np.searchsorted(peaks, beats - reach), np.searchsorted(peaks, beats + reach, side="right")
-    pairs = [(abs(int(peaks[j] - b)), i, j) for i, b in enumerate(beats) for j in range(first[i], stop[i])]
-    beats_taken: set[int] = set()
-    peaks_taken: set[int] = set()
-    for _, i, j in sorted(pairs):
-        if i not in beats_taken and j not in peaks_taken:
-            beats_taken.add(i)
-            peaks_taken.add(j)
-    return len(beats_taken)
