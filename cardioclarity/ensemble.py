@@ -32,8 +32,8 @@ class Facts:
             mean over patients.
         windows_per_hour: Windows in an hour of normal ECG: 3600 s over the mean length of the normal windows that the
             rhythm head scores, mean over patients.
-        population_median: 99th percentile over patients who were not fitted of the record's median population score;
-            None without population members.
+        population_median: What 99 % of the records of patients who were not fitted do not exceed by the median
+            population score of their normal beats, of few records the largest; None without population members.
         calibration_patients: How many patients were held out from every fit; they calibrate population and context view.
         calibration_beats: How many normal beats of theirs.
         calibration_windows: How many normal windows, of all patients, calibrate the rhythm head, as the record view.

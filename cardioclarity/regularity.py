@@ -41,12 +41,12 @@ def rhythm(
 
     Returns:
         (window, 8) float32, the columns of `examples.RHYTHM_FEATURES`. An interval is sound if neither of its two beats is
-        odd or early. Over the 60 sound intervals around the centre, none more than a minute away: entropy of log RR in
-        bins of 0.05; spread = median |difference of neighbours| / median; 0 where there are none. Over the intervals that
-        touch the window: fast, tachy, slow = how far the fifth-shortest is below 0.5 s, the median below 0.6 s, above
-        1.2 s, in log, never below 0. Of the beats that end them: bigeminy, trigeminy, run = share inside three or more
-        odd, or three or more early beats with one, two or (odd ones only) no other beat in between. A row is NaN where
-        fewer than 8 intervals are known within a minute.
+        odd, or early after one that is not. Over the 60 sound intervals around the centre, none more than a minute away:
+        entropy of log RR in bins of 0.05; spread = median |difference of neighbours| / median; 0 where there are none.
+        Over the intervals that touch the window: fast, tachy, slow = how far the lower fifth is below 0.5 s, the median
+        below 0.6 s, above 1.2 s, in log, never below 0. Of the beats that end them: bigeminy, trigeminy, run = share
+        inside three or more odd, or three or more early beats with one, two or (odd ones only) no other beat in between.
+        A row is NaN where fewer than 8 intervals are known within a minute, or none of those that touch the window.
 
     Source: chosen on the development half of MIT-BIH by nested folds of patients; docs/experiments.md.
     """

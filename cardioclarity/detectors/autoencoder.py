@@ -108,11 +108,6 @@ class FittedAutoencoder:
         return int(self.sealed[_SHAPE][0])
 
     @property
-    def n_parameters(self) -> int:
-        """Number of weights."""
-        return sum(value.size for name, value in self.sealed.items() if name != _SHAPE)
-
-    @property
     def window(self) -> str | None:
         """The array of `Examples` whose beats it draws again; None where it does not draw."""
         return self.reading.name if isinstance(self.reading, Window) else None

@@ -38,7 +38,7 @@ class Panel:
     Attributes:
         model: The whole.
         others: Beat detectors fitted on the same records.
-        standards: Population member, also of the others → its unit.
+        standards: Member of the population or context view, also of the others → its unit.
     """
 
     model: Model

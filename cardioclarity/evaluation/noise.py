@@ -9,7 +9,7 @@ Source: Moody, Muldrow, Mark 1984; nst(1) and sigamp(1) of the WFDB package. The
     1.483 and 3.83; these rules give 1.481 and 3.77, and a test holds them to that.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -119,7 +119,9 @@ def measure(
     counts: dict[tuple[str, str], dict[str, Floats]] = {}
     for names, quality in _heads(protocol, subjects, records, clean, model):
         for name in names:
-            for key, (unreadable, n) in _counted(subjects[name], records[name], clean[name], quality, noises, mix):
+            as_clean = replace(recipe, n_leads=len(clean[name].leads))
+            mixed = _mixed(subjects[name], records[name], noises, mix, as_clean)
+            for key, (unreadable, n) in _counted(records[name], clean[name], mixed, quality, mix):
                 own = counts.setdefault(key, {})
                 own[subjects[name].patient] = own.get(subjects[name].patient, np.zeros(2)) + np.array([unreadable, n])
     pooled = [counts[key] for key in counts if key[0] == "noise_unreadable_share" and _kind(key[1]) in mix.kinds]
@@ -157,8 +159,19 @@ def _heads(
         yield split.test, quality
 
 
+def _mixed(
+    subject: Subject, record: Record, noises: Sequence[Noise], mix: Mix, recipe: Recipe
+) -> Iterator[tuple[str, Examples]]:
+    """Give a record with each noise at each ratio, and the subset that it belongs to."""
+    channels = subject.channels(record)
+    for noise in noises:
+        for snr_db in mix.snr_db:
+            mixed = mixed_record(record, noise, channels, snr_db, mix)
+            yield f"kind:{noise.kind}/snr:{snr_db:g}", prepare(mixed, recipe)
+
+
 def _counted(
-    subject: Subject, record: Record, clean: Examples, quality: FittedQuality, noises: Sequence[Noise], mix: Mix
+    record: Record, clean: Examples, mixed: Iterable[tuple[str, Examples]], quality: FittedQuality, mix: Mix
 ) -> Iterator[tuple[tuple[str, str], tuple[float, float]]]:
     """Count unreadable windows of one record: (figure, subset) → how many of how many."""
     unreadable = quality.score(clean) > 0
@@ -168,12 +181,8 @@ def _counted(
     starts_s = clean.window_start / clean.rate_hz
     ends_s = window_ends(clean.window_start, n_samples=clean.n_samples) / clean.rate_hz
     is_noisy = mix.noisy(starts_s) & mix.noisy(ends_s - 0.5 / clean.rate_hz)
-    recipe = Recipe(n_leads=len(clean.leads))
-    for noise in noises:
-        for snr_db in mix.snr_db:
-            mixed = prepare(mixed_record(record, noise, subject.channels(record), snr_db, mix), recipe)
-            found = quality.score(mixed) > 0
-            yield ("noise_unreadable_share", f"kind:{noise.kind}/snr:{snr_db:g}"), _of(found, is_noisy)
+    for subset, noisy in mixed:
+        yield ("noise_unreadable_share", subset), _of(quality.score(noisy) > 0, is_noisy)
 
 
 def _of(unreadable: NDArray[np.bool_], chosen: NDArray[np.bool_]) -> tuple[float, float]:

@@ -1,7 +1,7 @@
 """Heart rate and rate events in windows of 10 s, as production finds the R peaks, against reference beats.
 
 The rate is 60 / mean RR of the intervals that touch a whole window without ventricular flutter; events are windows above
-100 bpm, below 50 bpm, or touched by an interval above 2 s.
+100 bpm, below 50 bpm, or touched by an interval of 2 s or more.
 """
 
 from collections.abc import Iterator, Mapping

@@ -1,6 +1,5 @@
 """What an evaluation found: each figure with its interval, as a table for people, as JSON and as Markdown."""
 
-import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -298,8 +297,3 @@ def _between(one: Metric) -> str:
 def _cell(text: str) -> str:
     """Keep a text inside one cell or line of Markdown."""
     return text.replace("|", "\\|").replace("\n", " ")
-
-
-def as_text(evaluation: Evaluation) -> str:
-    """Write the JSON of an evaluation."""
-    return json.dumps(evaluation.as_json(), allow_nan=False)
