@@ -46,7 +46,8 @@ def test_as_json_it_is_one_object_with_the_figures(archive, capsys):
         (("--protocol", "rpeak"), 1, "did you mean rpeaks"),
         (("--protocol", "ds1-ds2"), 1, "42 of the 44 records of protocol ds1-ds2 are missing: 106"),
         (("--protocol", "rpeaks", "--seeds", "0"), 2, "seeds 0: give at least 1"),
-        (("--protocol", "rpeaks", "--model", "0" * 32, "--root", "nowhere"), 1, "has no model"),
+        (("--protocol", "ds1-cv", "--model", "0" * 32, "--root", "nowhere"), 1, "has no model"),
+        (("--protocol", "rpeaks", "--model", "0" * 32), 2, "protocol rpeaks fits nothing: leave out --model"),
         (("--protocol", "rpeaks", "--markdown", "no-such-folder/out.md"), 2, "cannot be written"),
     ],
 )

@@ -1,6 +1,7 @@
 """A protocol runs from files to figures, and refuses a test that proves nothing."""
 
 import json
+from pathlib import Path
 
 import pytest
 from labelled import write
@@ -11,6 +12,7 @@ from cardioclarity.convert import CONVERT
 from cardioclarity.errors import NotFoundError, UsageError
 from cardioclarity.evaluation import evaluate
 from cardioclarity.evaluation.protocol import load
+from cardioclarity.synthetic.pacing import Episode
 from cardioclarity.train import TRAIN
 from cardioclarity.work import drive
 
@@ -53,11 +55,8 @@ def test_a_record_that_is_missing_is_named_and_nothing_is_measured(tmp_path):
         evaluate(EvaluateConfig(protocol="ds1-ds2", archives=(str(folder),)))
 
 
-@pytest.fixture(scope="module")
-def trained(database, tmp_path_factory):
-    """A root with a model of three of the records."""
-    base = tmp_path_factory.mktemp("trained")
-    names = ("100", "103", "105")
+def train_on(names, database, base):
+    """A root with a model of some of the records, and its id."""
     folder = base / "archive"
     folder.mkdir()
     for name in names:
@@ -66,6 +65,12 @@ def trained(database, tmp_path_factory):
     root = str(base / "root")
     drive(CONVERT, ConvertConfig(archive=str(folder), root=root), map)
     return root, drive(TRAIN, TrainConfig(root=root, detectors=("template",)), map).model_id
+
+
+@pytest.fixture(scope="module")
+def trained(database, tmp_path_factory):
+    """A root with a model of three of the records."""
+    return train_on(("100", "103", "105"), database, tmp_path_factory.mktemp("trained"))
 
 
 def test_a_model_is_not_tested_on_records_that_it_was_trained_on(database, trained):
@@ -88,13 +93,56 @@ def test_a_model_is_evaluated_on_records_that_it_has_not_seen_and_nothing_is_fit
     assert "tested by the given model" in evaluation.split
 
 
-def test_a_protocol_that_takes_what_is_there_leaves_out_what_the_model_has_seen_and_says_how_much(database, trained):
+def test_a_protocol_that_takes_what_is_there_leaves_out_what_the_model_has_seen_and_says_how_much(trained, tmp_path):
     root, model = trained
+    af = (Episode(kind="af", start_s=30.0, end_s=60.0),)
+    folder = write(tmp_path / "af", HALVES.train[:3], duration_s=60.0, episodes=af)
+    for file in Path(root).with_name("archive").iterdir():
+        (folder / file.name).write_bytes(file.read_bytes())
 
-    evaluation = evaluate(EvaluateConfig(protocol="rpeaks", archives=(str(database),), root=root, model=model))
+    evaluation = evaluate(EvaluateConfig(protocol="rhythm", archives=(str(folder),), root=root, model=model))
 
-    assert evaluation.found.n_records == 41
-    assert evaluation.notes == ("3 of 44 records are left out: the model was trained on their patients",)
+    assert evaluation.found.n_records == 3
+    assert evaluation.notes == ("3 of 6 records are left out: the model was trained on their patients",)
+
+
+@pytest.mark.parametrize(("fitted", "tested"), [("201", "202"), ("202", "201")])
+def test_a_patient_on_both_sides_of_a_public_split_is_tested_aloud_on_a_record_that_the_model_has_not_seen(
+    fitted, tested, database, tmp_path
+):
+    root, model = train_on((fitted, "100", "103"), database, tmp_path)
+    protocol = tmp_path / "mine.toml"
+    text = (
+        'kind = "beats"\nknown_overlap = ["201/202"]\n[train]\nrecords = ["101"]\n[test]\nrecords = ["200", "{}"]\n'
+        '[patients]\n201 = "201/202"\n202 = "201/202"\n[calibrate]\nrecords = ["{}"]'
+    )
+    config = EvaluateConfig(protocol=str(protocol), archives=(str(database),), root=root, model=model)
+
+    protocol.write_text(text.format(tested, fitted))
+    assert evaluate(config).notes[0] == (
+        f"record {tested} is tested though the model was trained on its patient, 201/202, who stands on both sides of the"
+        " public split"
+    )
+
+    protocol.write_text(text.format(fitted, tested))
+    with pytest.raises(
+        NotFoundError, match=f"patients of 1 of the 2 records that protocol mine tests, such as {fitted}"
+    ):
+        evaluate(config)
+
+
+@pytest.mark.parametrize(
+    ("protocol", "given", "said"),
+    [
+        ("rpeaks", {"model": "m"}, "protocol rpeaks fits nothing: leave out --model, which would"),
+        ("rate", {"seeds": 2, "detectors": ("template",)}, "fits nothing: leave out --seeds and --detector"),
+        ("rhythm", {"seeds": 2}, "protocol rhythm draws nothing and fits no beat detector: leave out --seeds"),
+        ("nstdb-noise", {"detectors": ("template",)}, "fits no beat detector: leave out --detector"),
+    ],
+)
+def test_a_setting_that_a_protocol_would_ignore_is_refused(protocol, given, said):
+    with pytest.raises(UsageError, match=said):
+        evaluate(EvaluateConfig(protocol=protocol, archives=("nowhere",), **given))
 
 
 def test_an_unknown_detector_and_settings_that_contradict_each_other_are_refused(database):

@@ -1,5 +1,8 @@
 """Noise is mixed in as the published database has it, and what it makes unreadable is counted."""
 
+from dataclasses import replace
+
+import fits
 import numpy as np
 import pytest
 from ecg_files import wfdb_header
@@ -101,6 +104,16 @@ def test_what_noise_makes_unreadable_is_counted_by_kind_and_what_is_told_only_is
     assert ("noise_unreadable_share", "kind:ma/snr:0") in figures
     assert np.isnan(figures["vt_unreadable_share", "all"].value)
     assert found.n_patients == 3
+
+
+def test_mixed_records_are_prepared_with_every_setting_of_the_given_model(archive):
+    model = fits.model("template only")
+    short = replace(model, recipe=replace(model.recipe, window_s=5.0))
+
+    found = measure(protocol(), gather(protocol(), archive), archive, short)
+
+    figures = {(one.name, one.subset): one for one in found.metrics}
+    assert figures["noise_unreadable_share", "kind:em/snr:0"].n_items == 3 * 8
 
 
 def test_a_noise_record_that_is_missing_is_named_with_where_to_get_it(archive):

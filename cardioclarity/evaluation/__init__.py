@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from cardioclarity import models, training
 from cardioclarity.config import EvaluateConfig
-from cardioclarity.errors import NotFoundError
+from cardioclarity.errors import NotFoundError, UsageError
 from cardioclarity.evaluation import beats, noise, rates, rhythm, rpeaks, series, twelve
 from cardioclarity.evaluation.fits import Plan
 from cardioclarity.evaluation.protocol import Protocol, load
@@ -13,8 +13,11 @@ from cardioclarity.evaluation.results import Evaluation, Found
 from cardioclarity.evaluation.subjects import Subject, gather
 from cardioclarity.storage import Storage, open_storage
 
-TAKE_WHAT_IS_THERE = ("rhythm", "noise", "rpeaks", "rate")
-"""Kinds of which a model's training records are left out instead of refused; where they fit, they draw nothing."""
+FIT_NOTHING = ("rpeaks", "rate")
+"""Kinds that measure what has no model."""
+
+DRAW_NOTHING = ("rhythm", "noise")
+"""Kinds that measure a head whose fit draws nothing; a model's training records are left out instead of refused."""
 
 
 def evaluate(config: EvaluateConfig) -> Evaluation:
@@ -29,10 +32,11 @@ def evaluate(config: EvaluateConfig) -> Evaluation:
     Raises:
         NotFoundError: No such protocol, archive or model, records that are missing, or a model that was trained on records
             of the test.
-        UsageError: The protocol contradicts itself, or has a patient on both sides.
+        UsageError: The protocol contradicts itself, has a patient on both sides, or has no use for a setting.
         StorageError: A store did not answer.
     """
     protocol = load(config.protocol)
+    _check_use(config, protocol)
     training.check_names(config.detectors)
     archives = [open_storage(url, config.archive_storage) for url in config.archives]
     plan = Plan(seeds=tuple(range(config.seeds)), detectors=config.detectors)
@@ -82,7 +86,7 @@ def run(
         "records": lambda: twelve.measure(protocol, subjects, plan),
     }
     found = measures[protocol.kind]()
-    is_drawn = plan.model is None and protocol.kind not in TAKE_WHAT_IS_THERE
+    is_drawn = plan.model is None and protocol.kind not in (*FIT_NOTHING, *DRAW_NOTHING)
     return Evaluation(
         protocol=protocol.name,
         title=protocol.title,
@@ -96,23 +100,45 @@ def run(
     )
 
 
+def _check_use(config: EvaluateConfig, protocol: Protocol) -> None:
+    """Refuse a setting that the protocol would ignore: its figures would be taken for what they are not."""
+    given = {"--model": config.model is not None, "--seeds": config.seeds != 1, "--detector": bool(config.detectors)}
+    if protocol.kind in FIT_NOTHING:
+        useless, why = given, "fits nothing"
+    elif protocol.kind in DRAW_NOTHING:
+        useless, why = given | {"--model": False}, "draws nothing and fits no beat detector"
+    else:
+        return
+    if named := " and ".join(flag for flag in useless if useless[flag]):
+        raise UsageError(f"protocol {protocol.name} {why}: leave out {named}, which would not change a figure")
+
+
 def _apart(
     protocol: Protocol, subjects: dict[str, Subject], trained: frozenset[str]
 ) -> tuple[dict[str, Subject], tuple[str, ...]]:
-    """Keep training and test apart: leave records out that a model has seen, or refuse where the protocol names them."""
+    """Keep training and test apart: leave records out that a model has seen, or refuse where the protocol names them.
+
+    Patients whom the protocol knows to stand on both sides are tested on their other records, and a note says which.
+    """
     if not trained:
         return subjects, ()
-    if protocol.kind in TAKE_WHAT_IS_THERE or protocol.n_folds:
+    if protocol.kind in DRAW_NOTHING or protocol.n_folds:
         tested = set(subjects)
     else:
         tested = {name for split in protocol.splits(tuple(subjects)) for name in split.test}
-    patients = {
-        subject.patient for subject in subjects.values() if subject.read().record_id[: models.ID_PREFIX] in trained
-    } - set(protocol.known_overlap)
+    fitted = {name for name, one in subjects.items() if one.read().record_id[: models.ID_PREFIX] in trained}
+    patients = {subjects[name].patient for name in fitted}
     seen = [name for name in subjects if name in tested and subjects[name].patient in patients]
+    known = [name for name in seen if name not in fitted and subjects[name].patient in protocol.known_overlap]
+    seen = [name for name in seen if name not in known]
+    notes = tuple(
+        f"record {name} is tested though the model was trained on its patient, {subjects[name].patient}, who stands on both"
+        " sides of the public split"
+        for name in known
+    )
     if not seen:
-        return subjects, ()
-    if protocol.kind not in TAKE_WHAT_IS_THERE:
+        return subjects, notes
+    if protocol.kind not in DRAW_NOTHING:
         raise NotFoundError(
             f"the model was trained on patients of {len(seen)} of the {len(tested)} records that protocol {protocol.name}"
             f" tests, such as {seen[0]}: such a test proves nothing; train on other records, or leave out --model and let the protocol fit"
@@ -122,4 +148,7 @@ def _apart(
             f"the model was trained on the patients of all {len(seen)} records of the archive; none is left to test"
         )
     left = {name: subject for name, subject in subjects.items() if name not in set(seen)}
-    return left, (f"{len(seen)} of {len(subjects)} records are left out: the model was trained on their patients",)
+    return left, (
+        *notes,
+        f"{len(seen)} of {len(subjects)} records are left out: the model was trained on their patients",
+    )
