@@ -112,35 +112,57 @@ def _rate_events(evidence: Evidence, levels: Levels) -> Iterator[Event]:
 
 
 def _rhythm_events(evidence: Evidence, levels: Levels) -> Iterator[Event]:
-    """Merge neighbouring irregular windows of one name; from 30 s on, and in a fast run, it is severe."""
+    """Merge neighbouring irregular windows of one name, and stretches that share beats of their pattern.
+
+    From 30 s on, and in a fast run, it is severe.
+    """
     flagged = evidence.window_readable & (evidence.rhythm_p <= levels.rhythm_p)
     if not flagged.any():
         return
     ends, names = window_ends(evidence.window_start, n_samples=evidence.n_samples), window_names(evidence)
-    may_reach = np.concatenate([[False], evidence.window_readable & ~flagged, [False]])
     codes = np.array([list(EventLabel).index(name) for name in names])
     for code in np.unique(codes[flagged]).tolist():
         label = list(EventLabel)[code]
-        for start, stop in zip(*runs(flagged & (codes == code)), strict=True):
-            first, last = int(evidence.window_start[start]), int(ends[stop - 1])
-            reach = (
-                int(evidence.window_start[start - 1]) if may_reach[start] else first,
-                int(ends[stop]) if may_reach[stop + 1] else last,
-            )
-            start_sample, end_sample = borders(evidence, label, start=first, stop=last, reach=reach)
-            is_severe = (
-                label is EventLabel.FAST_RUN_OF_UNUSUAL_BEATS or last - first >= _LONG_RHYTHM_S * evidence.rate_hz
-            )
+        for start, stop, start_sample, end_sample in _stretches(evidence, label, flagged, codes == code):
+            lasts = ends[stop - 1] - evidence.window_start[start]
+            is_severe = label is EventLabel.FAST_RUN_OF_UNUSUAL_BEATS or lasts >= _LONG_RHYTHM_S * evidence.rate_hz
+            held = np.arange(start, stop)[flagged[start:stop]]
             yield Event(
                 kind=Head.RHYTHM,
                 label=label,
                 start_sample=start_sample,
                 end_sample=end_sample,
                 lead=evidence.lead,
-                score=float(evidence.rhythm_score[start:stop].max()),
-                p_value=float(evidence.rhythm_p[start:stop].min()),
+                score=float(evidence.rhythm_score[held].max()),
+                p_value=float(evidence.rhythm_p[held].min()),
                 severity=Severity.HIGH if is_severe else Severity.MEDIUM,
             )
+
+
+def _stretches(
+    evidence: Evidence, label: EventLabel, flagged: NDArray[np.bool_], named: NDArray[np.bool_]
+) -> list[tuple[int, int, int, int]]:
+    """Find the stretches of one name: first window, one past the last, first sample, one past the last.
+
+    Beats of the pattern are followed into one window more, if it is readable and not flagged; two stretches that find the
+    same beats there are one.
+    """
+    starts, ends = evidence.window_start, window_ends(evidence.window_start, n_samples=evidence.n_samples)
+    may_reach = np.concatenate([[False], evidence.window_readable & ~flagged, [False]])
+    found: list[tuple[int, int, int, int]] = []
+    for start, stop in zip(*runs(flagged & named), strict=True):
+        first, last = int(starts[start]), int(ends[stop - 1])
+        reach = (
+            int(starts[start - 1]) if may_reach[start] else first,
+            int(ends[stop]) if may_reach[stop + 1] else last,
+        )
+        start_sample, end_sample = borders(evidence, label, start=first, stop=last, reach=reach)
+        if found and start_sample < found[-1][3]:
+            begin, _, start_sample, _ = found.pop()
+        else:
+            begin = int(start)
+        found.append((begin, int(stop), start_sample, end_sample))
+    return found
 
 
 def _beat_events(evidence: Evidence, levels: Levels) -> Iterator[Event]:

@@ -170,16 +170,25 @@ def _pauses(
 
 
 def _changes(rpeaks: NDArray[np.int64], rr_s: NDArray[np.floating], rate_change: float) -> list[Episode]:
-    """One episode per stretch of beats at which the eight intervals from there on differ from the eight before."""
+    """One episode per stretch of beats at which the eight intervals from there on differ from the eight before.
+
+    Of those that share intervals the largest stands.
+    """
     if len(rr_s) < 2 * _CHANGE_BEATS:
         return []
     mean_s = np.lib.stride_tricks.sliding_window_view(rr_s, _CHANGE_BEATS).mean(axis=1)
     change = np.log(mean_s[:-_CHANGE_BEATS] / mean_s[_CHANGE_BEATS:])  # > 0: faster afterwards
+    size = np.abs(change)
+    largest = [
+        int(start + size[start:stop].argmax()) for start, stop in zip(*runs(size > np.log(rate_change)), strict=True)
+    ]
+    is_near = np.zeros(len(size), bool)
     found = []
-    for start, stop in zip(*runs(np.abs(change) > np.log(rate_change)), strict=True):
-        at = int(start + np.abs(change[start:stop]).argmax())
-        first, last = int(rpeaks[max(at - 1, 0)]), int(rpeaks[at + 2 * _CHANGE_BEATS - 1])
-        found.append(_episode(EventLabel.ABRUPT_RATE_CHANGE, first, last, float(np.exp(change[at]))))
+    for at in sorted(largest, key=lambda at: -size[at]):
+        if not is_near[at]:
+            is_near[max(at - 2 * _CHANGE_BEATS + 1, 0) : at + 2 * _CHANGE_BEATS] = True
+            first, last = int(rpeaks[max(at - 1, 0)]), int(rpeaks[at + 2 * _CHANGE_BEATS - 1])
+            found.append(_episode(EventLabel.ABRUPT_RATE_CHANGE, first, last, float(np.exp(change[at]))))
     return found
 
 

@@ -1,6 +1,7 @@
 """From evidence alone: four verdicts in order, events that merge and never share an id, silence only where one could hear."""
 
 import math
+from collections import defaultdict
 from dataclasses import replace
 from itertools import pairwise
 
@@ -398,6 +399,17 @@ def test_events_lie_inside_the_record_in_order_and_no_two_share_an_id(found):
     assert all(event.p_value is None or 0 < event.p_value <= 1 for event in events)
     assert all(math.isfinite(event.score) for event in events)
     assert len({event.id("record", "model") for event in events}) == len(events)
+
+
+@given(any_evidence())
+@settings(max_examples=200, deadline=None)
+def test_events_of_one_kind_and_label_never_overlap(found):
+    spans = defaultdict(list)
+    for event in decide(found, LEVELS)[1]:
+        spans[event.kind, event.label].append((event.start_sample, event.end_sample))
+
+    for of_one in spans.values():
+        assert all(end <= start for (_, end), (start, _) in pairwise(of_one))
 
 
 @given(any_evidence())

@@ -1,11 +1,13 @@
 """A stretch is named by the pattern of its beats, begins and ends with them, and keeps the general name where none is clear."""
 
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import pytest
 from evidences import LEVELS, RATE_HZ, any_evidence, evidence
 from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from cardioclarity.events import Evidence
 from cardioclarity.judgement import decide
@@ -62,6 +64,44 @@ def test_a_flagged_pattern_begins_and_ends_with_its_beats():
     assert event.start_sample == found.rpeaks[22] - 25
     assert event.end_sample == found.rpeaks[46] + 45
     assert event.severity is Severity.MEDIUM
+
+
+def test_a_pattern_that_goes_on_through_a_window_that_is_not_flagged_is_one_event():
+    found = paced([0.8] * 80, unusual=range(11, 61, 2), irregular=(1, 3))
+
+    (event,) = [event for event in decide(found, LEVELS)[1] if event.kind is Head.RHYTHM]
+
+    assert event.label is EventLabel.BIGEMINY
+    assert event.start_sample == found.rpeaks[11] - 25
+    assert event.end_sample >= found.rpeaks[47] + 45
+    assert event.severity is Severity.HIGH
+
+
+def test_a_pattern_that_is_absent_from_a_window_that_is_not_flagged_is_two_events():
+    found = paced([0.8] * 80, unusual=[*range(11, 25, 2), *range(38, 61, 2)], irregular=(1, 3))
+
+    first, second = [event for event in decide(found, LEVELS)[1] if event.kind is Head.RHYTHM]
+
+    assert first.end_sample == found.rpeaks[23] + 45
+    assert second.start_sample == found.rpeaks[38] - 25
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    unusual=st.lists(st.booleans(), min_size=40, max_size=40),
+    lag=st.sampled_from([1, 2, 3]),
+    rr_s=st.sampled_from([0.4, 0.8]),
+    irregular=st.sets(st.integers(0, 5)),
+)
+def test_two_events_of_one_pattern_never_overlap(unusual, lag, rr_s, irregular):
+    beats = [at * lag for at, is_unusual in enumerate(unusual) if is_unusual]
+    found = paced([rr_s] * 150, unusual=beats, irregular=sorted(irregular))
+
+    events = [event for event in decide(found, LEVELS)[1] if event.kind is Head.RHYTHM]
+
+    for label in {event.label for event in events}:
+        spans = [(event.start_sample, event.end_sample) for event in events if event.label is label]
+        assert all(end <= start for (_, end), (start, _) in pairwise(spans))
 
 
 def test_an_irregularly_irregular_stretch_keeps_the_borders_of_its_windows():

@@ -1,5 +1,7 @@
 """A rate counts the intervals that touch a window; an episode lies inside the record, where the signal can be read."""
 
+from itertools import chain, pairwise
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -217,6 +219,27 @@ def test_a_rate_that_changes_at_once_is_one_event_whose_value_is_the_ratio_of_th
 )
 def test_a_small_or_slow_change_a_pattern_and_a_few_beats_are_no_abrupt_change(rr_s):
     assert not changes(rr_s)
+
+
+def test_of_two_changes_that_share_beats_the_larger_counts():
+    before, between, after = [0.8] * 30, [0.5] * 10, [1.0] * 30
+
+    (change,) = changes([*before, *between, *after])
+
+    assert change.value == pytest.approx(0.5, rel=0.01)
+    assert len(changes([*before, *between, *between, *after])) == 2
+
+
+@given(
+    st.lists(
+        st.sampled_from([0.4, 0.6, 0.9, 1.4]).flatmap(lambda rr: st.integers(3, 20).map(lambda n: [rr] * n)), max_size=8
+    )
+)
+def test_changes_never_overlap(stretches):
+    found = changes([0.8] * 17 + [*chain.from_iterable(stretches)])
+
+    spans = [(change.start_sample, change.end_sample) for change in found]
+    assert all(end <= start for (_, end), (start, _) in pairwise(spans))
 
 
 def test_a_change_across_an_unreadable_stretch_is_not_known():
