@@ -15,7 +15,8 @@ from pages import LIMITS, event, explanation, records, run, view
 
 from cardioclarity.report.page import render
 from cardioclarity.report.view import Expectation, Quarantine, RecordRow
-from cardioclarity.report.words import MEND, clock, p_in_words, seconds_in_words, text, value_in_words
+from cardioclarity.report.words import MEND, clock, p_in_words, seconds_in_words, value_in_words
+from cardioclarity.sheet import text
 from cardioclarity.vocabulary import EventLabel, Head, Reason, State
 
 HOSTILE = """"'><script>alert(1)</script><img src=x onerror=alert(2)></style></svg>&amp;\u202egnp.exe\0"""
@@ -378,7 +379,7 @@ def contrast(one, other):
 
 @pytest.mark.parametrize("scheme", [0, 1])
 def test_text_contrasts_by_4_5_and_the_grid_stays_behind_the_trace(scheme):
-    css = (resources.files("cardioclarity.report") / "page.css").read_text("utf-8")
+    css = (resources.files("cardioclarity.sheet") / "sheet.css").read_text("utf-8")
     block = re.findall(r":root \{(.*?)\}", css, re.DOTALL)[scheme]
     colour = dict(re.findall(r"--([a-z-]+): (#[0-9a-f]{6})", block))
 

@@ -1,6 +1,5 @@
 """Figures of an evaluation as SVG: curves, realised against nominal rates, and the patients one by one."""
 
-import html
 from collections.abc import Mapping, Sequence
 from typing import Final
 
@@ -8,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cardioclarity.evaluation.results import Patient, short
+from cardioclarity.sheet import text
 
 Floats = NDArray[np.float64]
 Line = tuple[str, Floats, Floats]
@@ -24,11 +24,6 @@ STYLES: Final = (
 """Lines differ in colour and in dashes, so that print and colour-blind eyes tell them apart."""
 
 MAX_PATIENTS: Final = 30
-
-
-def text(value: object) -> str:
-    """Make any value safe inside HTML and SVG, in text and in quoted attributes."""
-    return html.escape("".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in str(value)))
 
 
 def chart(spoken: str, x_name: str, y_name: str, lines: Sequence[Line], *, log: bool = False) -> str:

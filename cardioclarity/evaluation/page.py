@@ -4,8 +4,8 @@ from importlib import resources
 from string import Template
 
 from cardioclarity.evaluation import figures
-from cardioclarity.evaluation.figures import text
 from cardioclarity.evaluation.results import HEADINGS, Evaluation
+from cardioclarity.sheet import opening, text
 
 _SHOWN = 5
 
@@ -23,9 +23,13 @@ def render(evaluation: Evaluation) -> str:
         f"<div><dt>{text(name)}</dt><dd>{text(value)}</dd></div>" for name, value in evaluation.facts().items()
     )
     return Template((resources.files("cardioclarity.evaluation") / "page.html").read_text("utf-8")).substitute(
-        title=text(evaluation.protocol),
-        css=(resources.files("cardioclarity.report") / "page.css").read_text("utf-8"),
-        facts=f'<dl class="facts">{facts}</dl>',
+        opening=opening(
+            title=text(evaluation.protocol),
+            skip_to=("figures", "the figures"),
+            heading=f"Evaluation <span>{text(evaluation.protocol)}</span>",
+            facts=f'<dl class="facts">{facts}</dl>',
+            notice="Figures hold for patients and recorders like those of the database.",
+        ),
         notes="".join(f'<p class="warning"><strong>Note</strong> {text(note)}</p>' for note in evaluation.notes),
         figures=_figures(evaluation),
         table=_table(evaluation),

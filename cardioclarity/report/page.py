@@ -17,9 +17,9 @@ from cardioclarity.report.words import (
     clock,
     p_in_words,
     seconds_in_words,
-    text,
     value_in_words,
 )
+from cardioclarity.sheet import opening, text
 from cardioclarity.vocabulary import Head, Severity, State
 
 MAX_RECORDS, N_OPEN = 200, 2
@@ -34,14 +34,16 @@ def render(view: PageView) -> str:
     Returns:
         A whole HTML document without script and without any address to load from.
     """
-    folder = resources.files("cardioclarity.report")
     started = _utc(view.run["started_at"])
-    return Template((folder / "page.html").read_text("utf-8")).substitute(
-        title=text(f"ECG archive report, {started}"),
-        css=(folder / "page.css").read_text("utf-8"),
+    return Template((resources.files("cardioclarity.report") / "page.html").read_text("utf-8")).substitute(
+        opening=opening(
+            title=text(f"ECG archive report, {started}"),
+            skip_to=("look", "what needs a look"),
+            heading=f"ECG archive report <span>{text(started)}</span>",
+            facts=_lineage(view),
+            notice="An absence of events does not mean a normal ECG. Every finding needs review by a qualified person.",
+        ),
         definitions=definitions(),
-        heading=f"ECG archive report <span>{text(started)}</span>",
-        lineage=_lineage(view),
         warnings="".join(f'<p class="warning"><strong>Note</strong> {text(line)}</p>' for line in view.warnings),
         numbers=_numbers(view),
         chance=_chance(view),

@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cardioclarity.explain import Explanation
-from cardioclarity.report.words import clock, text
+from cardioclarity.report.words import clock
+from cardioclarity.sheet import text
 
 UNIT = 10  # user units per millimetre: a tenth of one, 4 ms and 0.01 mV, is less than the width of the line
 MM_PER_S, MM_PER_MV = 25, 10
@@ -44,7 +45,7 @@ def strip(explanation: Explanation) -> str:
         explanation: The event with its signal; any length, also without a single sample that is not missing.
 
     Returns:
-        One `<svg>`, of at most 15 kB for 10 s; its classes are those of page.css.
+        One `<svg>`, of at most 15 kB for 10 s; its classes are those of sheet.css.
     """
     signal, made = explanation.signal_mv, explanation.reconstruction_mv
     up_mm, down_mm = _paper(np.concatenate([signal, made]))

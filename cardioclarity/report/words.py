@@ -1,6 +1,5 @@
 """How the page says it: escaping, times, p-values and limits in words, and what to do about each quarantine reason."""
 
-import html
 import math
 from collections.abc import Mapping
 from typing import Any, Final
@@ -35,14 +34,6 @@ MEND: Final = {
     Reason.DAMAGED: "Run cardioclarity verify --read-data --repair, then convert the archive again.",
 }
 """What a person can do about each reason of the quarantine."""
-
-
-def text(value: object) -> str:
-    """Make any value safe inside HTML and SVG, in text and in quoted attributes: the one way onto the page.
-
-    Control and direction-changing characters have no place in a report and are shown as U+FFFD.
-    """
-    return html.escape("".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in str(value)))
 
 
 def clock(seconds: float) -> str:
