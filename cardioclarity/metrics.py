@@ -10,6 +10,10 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 T = TypeVar("T", bound=np.generic)
 
+LEAST_POSITIVE: Final = 10
+LEAST_NEGATIVE: Final = 11
+"""A patient with fewer items of either kind has no AUROC of its own."""
+
 _BLOCK: Final = 1 << 22  # numbers of a block of thresholds: bounds the memory, whatever the size of the database
 
 
@@ -26,6 +30,28 @@ def auroc(scores: NDArray[np.floating], positive: NDArray[np.bool_]) -> float:
     Source: Mann and Whitney 1947, 10.1214/aoms/1177730491.
     """
     return float(Ranking.of(scores, positive).auroc()[0])
+
+
+def patient_aurocs(
+    scores: NDArray[np.floating], positive: NDArray[np.bool_], patient: NDArray[np.int64], *, n_patients: int
+) -> Floats:
+    """Area under the ROC curve within each patient.
+
+    Args:
+        scores: (item,) float, higher is stranger; -inf ranks last.
+        positive: (item,) bool.
+        patient: (item,) int64, whose each is, from 0.
+        n_patients: How many patients there are.
+
+    Returns:
+        (patient,) float64; NaN where a patient has too few items of either kind.
+    """
+    values = np.full(n_patients, np.nan)
+    for at in range(n_patients):
+        mine = patient == at
+        if positive[mine].sum() >= LEAST_POSITIVE and (~positive[mine]).sum() >= LEAST_NEGATIVE:
+            values[at] = auroc(scores[mine], positive[mine])
+    return values
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -1,5 +1,7 @@
 """Reference annotations held against detected beats: which beats and windows are known to be normal."""
 
+from typing import Final
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -8,6 +10,10 @@ from cardioclarity.vocabulary import BEAT_CLASSES
 
 MATCH_S = 0.15
 """A detection within ±150 ms of a reference beat is that beat. Source: ANSI/AAMI EC57, 4.3.2."""
+
+SINUS: Final = "N"
+ARRHYTHMIAS: Final = ("AFIB", "AFL", "B", "T", "SVTA", "VT", "VFL", "IVR", "NOD", "BII", "AB")
+"""Rhythm words that are positive; those that are neither, and mixed windows, are left out."""
 
 _ATRIAL_FIBRILLATION = frozenset({"AFIB", "AFL"})
 _CLEAN_S = 10.0
@@ -97,6 +103,30 @@ def normal_windows(
         if word != "N":
             normal &= (window_end <= start) | (window_start >= end)
     return normal
+
+
+def window_rhythms(
+    window_start: NDArray[np.int64], window_end: NDArray[np.int64], annotations: Annotations
+) -> NDArray[np.str_]:
+    """Give each window its rhythm: sinus throughout, or at least half in one arrhythmia.
+
+    Args:
+        window_start: (window,) int64, first samples.
+        window_end: (window,) int64, one past the last samples.
+        annotations: Reference annotations.
+
+    Returns:
+        (window,) word, empty for mixed windows, other rhythms, and before the first annotation.
+    """
+    width = window_end - window_start
+    held = dict.fromkeys((SINUS, *ARRHYTHMIAS), np.zeros(len(width)))
+    for word, start, end in rhythm_stretches(annotations):
+        if word in held:
+            held[word] = held[word] + np.maximum(np.minimum(window_end, end) - np.maximum(window_start, start), 0)
+    odd = np.stack([held[word] for word in ARRHYTHMIAS])
+    most = np.array(ARRHYTHMIAS)[odd.argmax(axis=0)]
+    words: NDArray[np.str_] = np.where(2 * odd.max(axis=0) >= width, most, np.where(held[SINUS] == width, SINUS, ""))
+    return words
 
 
 def rhythm_stretches(annotations: Annotations) -> list[tuple[str, int, int]]:

@@ -6,9 +6,9 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
-from cardioclarity.evaluation.intervals import METHOD
 from cardioclarity.evaluation.page import render
 from cardioclarity.evaluation.results import Evaluation, Figures, Found, Patient, metric
+from cardioclarity.intervals import METHOD
 
 
 def evaluation(figures):

@@ -5,8 +5,8 @@ import json
 import numpy as np
 import pytest
 
-from cardioclarity.evaluation.intervals import METHOD
 from cardioclarity.evaluation.results import Evaluation, Figures, Found, Patient, metric, ratio_metric
+from cardioclarity.intervals import METHOD
 
 
 @pytest.fixture

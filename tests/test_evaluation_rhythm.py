@@ -6,41 +6,14 @@ from labelled import write
 
 from cardioclarity.errors import NotFoundError
 from cardioclarity.evaluation.protocol import Protocol
-from cardioclarity.evaluation.rhythm import case, label, measure, windows
+from cardioclarity.evaluation.rhythm import case, measure, windows
 from cardioclarity.evaluation.subjects import gather
 from cardioclarity.examples import Recipe, prepare
-from cardioclarity.record import Annotations
 from cardioclarity.storage import open_storage
 from cardioclarity.synthetic.pacing import Episode
 
 NAMES = ("a", "b", "c", "d")
 AF = (Episode(kind="af", start_s=80.0, end_s=150.0),)
-
-
-def marks(*rhythms):
-    return Annotations(
-        sample=np.array([at for at, _ in rhythms], np.int64),
-        symbol=("+",) * len(rhythms),
-        aux=tuple(word for _, word in rhythms),
-    )
-
-
-@pytest.mark.parametrize(
-    ("rhythms", "word"),
-    [
-        ([(0, "(N")], "N"),
-        ([], ""),
-        ([(50, "(N")], ""),
-        ([(0, "(N"), (50, "(AFIB")], "AFIB"),
-        ([(0, "(N"), (51, "(AFIB")], ""),
-        ([(0, "(VT"), (20, "(B"), (70, "(N")], "B"),
-        ([(0, "(VT"), (40, "(B"), (80, "(N")], ""),
-        ([(0, "(PREX")], ""),
-        ([(0, "(P"), (99, "(N")], ""),
-    ],
-)
-def test_a_window_is_sinus_throughout_or_half_in_arrhythmia_or_left_out(rhythms, word):
-    assert label(np.array([0]), 100, marks(*rhythms)).tolist() == [word]
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cardioclarity import metrics
-from cardioclarity.metrics import Ranking, auroc
+from cardioclarity.metrics import LEAST_NEGATIVE, LEAST_POSITIVE, Ranking, auroc, patient_aurocs
 
 items = st.lists(st.tuples(st.integers(-5, 5), st.booleans()), min_size=2, max_size=30)
 
@@ -127,3 +127,21 @@ def test_what_was_missed_ranks_below_everything():
 def test_a_score_that_is_no_number_is_our_own_mistake():
     with pytest.raises(AssertionError, match="no rank"):
         Ranking.of(np.array([np.nan, 1.0]), np.array([True, False]))
+
+
+@pytest.mark.parametrize(
+    ("n_positive", "n_negative", "is_told"),
+    [
+        (LEAST_POSITIVE, LEAST_NEGATIVE, True),
+        (LEAST_POSITIVE - 1, LEAST_NEGATIVE, False),
+        (LEAST_POSITIVE, LEAST_NEGATIVE - 1, False),
+    ],
+)
+def test_a_patient_has_an_area_of_its_own_from_so_many_items_of_either_kind_on(n_positive, n_negative, is_told):
+    positive = np.repeat([True, False], [n_positive, n_negative])
+    scores, patient = np.arange(len(positive), 0.0, -1.0), np.ones(len(positive), np.int64)
+
+    of_nobody, own = patient_aurocs(scores, positive, patient, n_patients=2)
+
+    assert math.isnan(of_nobody)
+    assert (own == 1.0) if is_told else math.isnan(own)

@@ -1,6 +1,7 @@
 """A detection takes the class of the one reference beat it stands for, or none."""
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -13,6 +14,7 @@ from cardioclarity.references import (
     normal_windows,
     pairs,
     rhythm_stretches,
+    window_rhythms,
 )
 
 RATE_HZ = 100.0
@@ -121,3 +123,32 @@ def test_a_sample_on_the_edge_or_within_the_margin_is_inside():
 
     assert inside(samples, np.array([[10, 20]]), margin=2).tolist() == [False, True, True, True, True, False, False]
     assert inside(samples, np.array([[30, np.iinfo(np.int64).max]]), margin=2).tolist() == [False] * 6 + [True]
+
+
+@pytest.mark.parametrize(
+    ("rhythms", "word"),
+    [
+        ([(0, "(N")], "N"),
+        ([], ""),
+        ([(50, "(N")], ""),
+        ([(0, "(N"), (50, "(AFIB")], "AFIB"),
+        ([(0, "(N"), (51, "(AFIB")], ""),
+        ([(0, "(VT"), (20, "(B"), (70, "(N")], "B"),
+        ([(0, "(VT"), (40, "(B"), (80, "(N")], ""),
+        ([(0, "(PREX")], ""),
+        ([(0, "(P"), (99, "(N")], ""),
+    ],
+)
+def test_a_window_is_sinus_throughout_or_half_in_arrhythmia_or_left_out(rhythms, word):
+    marks = [(at, "+", word) for at, word in rhythms]
+
+    assert window_rhythms(np.array([0]), np.array([100]), annotations(*marks)).tolist() == [word]
+
+
+def test_a_short_last_window_is_judged_by_its_own_length():
+    marks = annotations((0, "+", "(N"), (130, "+", "(AFIB"))
+
+    words = window_rhythms(np.array([0, 100]), np.array([100, 140]), marks)
+
+    assert words.tolist() == ["N", ""]
+    assert window_rhythms(np.array([100]), np.array([160]), marks).tolist() == ["AFIB"]

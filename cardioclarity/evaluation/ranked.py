@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from cardioclarity.evaluation.intervals import Draws
 from cardioclarity.evaluation.results import Metric, metric
+from cardioclarity.intervals import Draws
 from cardioclarity.metrics import Ranking
 
 

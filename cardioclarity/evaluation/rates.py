@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 
 from cardioclarity.beats import intervals
 from cardioclarity.config import ScoreConfig
-from cardioclarity.evaluation.intervals import Draws
 from cardioclarity.evaluation.results import Found, Metric, metric, ratio_metric
 from cardioclarity.evaluation.rpeaks import Labelled, pooled, together
 from cardioclarity.evaluation.subjects import Subject
+from cardioclarity.intervals import Draws
 from cardioclarity.rates import mean_rate, touching
 from cardioclarity.windows import window_starts
 

@@ -8,7 +8,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from cardioclarity.evaluation.intervals import METHOD, Draws, interval
+from cardioclarity.intervals import METHOD, Draws, interval
 from cardioclarity.metrics import Ranking
 
 Floats = NDArray[np.float64]

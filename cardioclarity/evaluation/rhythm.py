@@ -27,16 +27,12 @@ from cardioclarity.evaluation.rpeaks import left_out
 from cardioclarity.evaluation.subjects import Subject
 from cardioclarity.examples import Examples, Recipe, prepare
 from cardioclarity.rates import touching
-from cardioclarity.record import Annotations, Record
-from cardioclarity.references import beat_classes, rhythm_stretches
+from cardioclarity.record import Record
+from cardioclarity.references import ARRHYTHMIAS, SINUS, beat_classes, rhythm_stretches, window_rhythms
 from cardioclarity.regularity import rhythm
 from cardioclarity.vocabulary import BEAT_CLASSES
 
 STRIDE_S: Final = 5.0
-SINUS: Final = "N"
-ARRHYTHMIAS: Final = ("AFIB", "AFL", "B", "T", "SVTA", "VT", "VFL", "IVR", "NOD", "BII", "AB")
-"""Rhythm words that are positive; those that are neither, and mixed windows, are left out."""
-
 CLEAN_S: Final = 10.0
 """A clean sinus window has no S, V or F beat within so many seconds."""
 
@@ -138,7 +134,7 @@ def case(patient: str, record: Record, recipe: Recipe) -> Case:
     return Case(
         normal=candidate(patient, record, examples),
         windows=replace(examples, window_start=starts, rhythm=features),
-        labels=label(starts, width, record.annotations),
+        labels=window_rhythms(starts, starts + width, record.annotations),
         clean=_is_clean(starts, width, record),
     )
 
@@ -188,27 +184,6 @@ def windows(
         return np.zeros(0, np.int64), np.zeros((0, examples.rhythm.shape[1]), np.float32)
     order = np.argsort(np.concatenate(starts))
     return np.concatenate(starts)[order], np.concatenate(features)[order]
-
-
-def label(starts: NDArray[np.int64], width: int, annotations: Annotations) -> NDArray[np.str_]:
-    """Give each window its rhythm: sinus throughout, or at least half in one arrhythmia.
-
-    Args:
-        starts: (window,) int64, first samples.
-        width: Samples of a window.
-        annotations: Reference annotations.
-
-    Returns:
-        (window,) word, empty for mixed windows, other rhythms, and before the first annotation.
-    """
-    held = dict.fromkeys((SINUS, *ARRHYTHMIAS), np.zeros(len(starts)))
-    for word, start, end in rhythm_stretches(annotations):
-        if word in held:
-            held[word] = held[word] + np.clip(np.minimum(starts + width, end) - np.maximum(starts, start), 0, width)
-    odd = np.stack([held[word] for word in ARRHYTHMIAS])
-    most = np.array(ARRHYTHMIAS)[odd.argmax(axis=0)]
-    labels: NDArray[np.str_] = np.where(2 * odd.max(axis=0) >= width, most, np.where(held[SINUS] == width, SINUS, ""))
-    return labels
 
 
 def _is_clean(starts: NDArray[np.int64], width: int, record: Record) -> NDArray[np.bool_]:

@@ -9,17 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cardioclarity.evaluation.fits import HEAD
-from cardioclarity.evaluation.intervals import Draws
 from cardioclarity.evaluation.results import Figures, Found, Metric, Patient, curve_of, metric
-from cardioclarity.metrics import Ranking
+from cardioclarity.intervals import Draws
+from cardioclarity.metrics import Ranking, patient_aurocs
 
 Floats = NDArray[np.float64]
 
 NOMINAL: Final = (0.1, 0.05, 0.01, 0.005, 0.001)
 FPR: Final = 0.01
-LEAST_POSITIVE: Final = 10
-LEAST_NEGATIVE: Final = 11
-"""A patient with fewer beats of either kind has no AUROC of its own."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -263,13 +260,7 @@ def _of_records(pool: Pool, values: Sequence[int]) -> Floats:
 
 def _patient_aurocs(pool: Pool, seed: int) -> Floats:
     """(patient,) AUROC of the head within each patient; NaN where too few beats tell."""
-    scores, values = pool.scores(seed, HEAD), np.full(len(pool.patients), np.nan)
-    for at in range(len(pool.patients)):
-        mine = pool.whose == at
-        positive = pool.positive[mine]
-        if positive.sum() >= LEAST_POSITIVE and (~positive).sum() >= LEAST_NEGATIVE:
-            values[at] = Ranking.of(scores[mine], positive).auroc()[0]
-    return values
+    return patient_aurocs(pool.scores(seed, HEAD), pool.positive, pool.whose, n_patients=len(pool.patients))
 
 
 def _divided(part: Floats, whole: Floats) -> Floats:

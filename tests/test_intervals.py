@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from cardioclarity.evaluation.intervals import N_DRAWS, Draws, interval
+from cardioclarity.intervals import N_DRAWS, Draws, interval
 
 
 def everyone(n):
