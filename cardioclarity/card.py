@@ -1,8 +1,10 @@
 """The model card: what a model is for, what it learned from, how well it does, where it fails; written from facts."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
+
+from cardioclarity.measured import Measured, Realised
 
 INTENDED_USE: Final = (
     "For research use only. Not a medical device. Not for diagnosis, treatment, monitoring or alarm. An absence of "
@@ -11,9 +13,14 @@ INTENDED_USE: Final = (
 
 _NOT_MEASURED: Final = "not measured"
 
+_METRICS_FROM: Final = (
+    "On the patients held out for calibration, whom no fit has seen, at the R peaks that are found in each record; "
+    "intervals are 95 % percentile intervals of a bootstrap over patients."
+)
+
 _OUT_OF_SCOPE: Final = "Paced hearts, children, recordings under 10 s, rates under 100 Hz, leads not in the list below."
 
-_KNOWN_FAILURES: Final = (
+KNOWN_FAILURES: Final = (
     "Where ectopy dominates a record, its own template learns it and calls the normal beats unusual (MIT-BIH 232).",
     "Patients with bundle branch block differ from the population in every beat.",
     "The template of a record uses all of that record, never its labels: early beats are judged with later ones known.",
@@ -26,9 +33,10 @@ _GROUPS: Final = ("fitting", "stopping", "calibrating")
 _CALIBRATION: Final = (
     *("calibration_patients", "calibration_beats", "calibration_windows"),
     *("record_view_patients", "record_view_beats", "calibration_is_disjoint"),
-    *("beats_per_hour", "windows_per_hour", "population_median", "realised_false_alarms"),
+    *("beats_per_hour", "windows_per_hour", "population_median"),
 )
-_METRICS: Final = ("beat", "rhythm", "rate", "quality", "noise", "subgroups")
+METRICS: Final = ("beat", "rhythm", "rate", "quality", "noise", "subgroups")
+"""What a card says that it was measured, or that it was not."""
 
 
 def card(description: Mapping[str, Any]) -> str:
@@ -38,9 +46,9 @@ def card(description: Mapping[str, Any]) -> str:
         description: What `model.json` holds: `format_version`, `intended_use`, `files` (name → sha256), `parameters`
             (member → numbers learned), `model` (the settings of `ensemble.Model`) and `training`. Of `training` these
             have their place by name: records, patients, hours, normal_beats, leads, rates_hz, sources, ages, sexes,
-            fingerprint; groups (fitting, stopping, calibrating); seed, hardware, versions, warnings;
-            realised_false_alarms; metrics (beat, rhythm, rate, quality, noise, subgroups). Others follow at the end, but
-            for record_ids.
+            fingerprint; groups (fitting, stopping, calibrating); seed, hardware, versions, warnings; metrics
+            (beat and rhythm as `measured.Measured` in JSON; rate, quality, noise, subgroups). Others follow at the end,
+            but for record_ids.
 
     Returns:
         The text; equal descriptions give equal cards.
@@ -48,7 +56,7 @@ def card(description: Mapping[str, Any]) -> str:
     training, settings = dict(description["training"]), description["model"]
     training.pop("record_ids", None)  # thousands of them; the fingerprint stands for them all
     groups, metrics = training.pop("groups", None) or {}, training.pop("metrics", None) or {}
-    calibration = settings["facts"] | {"realised_false_alarms": training.pop("realised_false_alarms", None)}
+    calibration = settings["facts"]
     sections = {
         "Intended use": [description["intended_use"]],
         "Out of scope": [_OUT_OF_SCOPE],
@@ -57,9 +65,13 @@ def card(description: Mapping[str, Any]) -> str:
         "Preparation": _items(settings["recipe"], *settings["recipe"]),
         "Members and the numbers that each learned": _items(description["parameters"], *description["parameters"]),
         "Fit": _items(training, *_FIT),
-        "Calibration and alarm levels": [*_items(calibration, *_CALIBRATION), _alarm(calibration)],
-        "Metrics": _items(metrics, *dict.fromkeys((*_METRICS, *metrics))),
-        "Known failures": [f"- {failure}" for failure in _KNOWN_FAILURES],
+        "Calibration and alarm levels": [
+            *_items(calibration, *_CALIBRATION),
+            _alarm(calibration),
+            *_realised(calibration),
+        ],
+        "Metrics": [_METRICS_FROM, "", *_metrics(metrics)],
+        "Known failures": [f"- {failure}" for failure in KNOWN_FAILURES],
         "Train again": ["`cardioclarity train` on the same records with the same seed."],
         "Further facts": _items(training, *(name for name in training if name not in (*_DATA, "fingerprint", *_FIT))),
     }
@@ -76,6 +88,26 @@ def _alarm(calibration: Mapping[str, Any]) -> str:
     beats_per_hour = calibration.get("beats_per_hour")
     level = _words(min(1.0 / beats_per_hour, 1.0)) if beats_per_hour else _NOT_MEASURED
     return f"- p-value of a beat that gives one false alarm per hour of normal ECG: {level}"
+
+
+def _realised(calibration: Mapping[str, Any]) -> list[str]:
+    """Say what the alarm levels gave on patients who were left out of the calibration."""
+    told = [Realised.load(one).line() for one in calibration.get("realised") or ()]
+    heads = f"{_NOT_MEASURED}, as fewer than three patients could be left out"
+    return ["- realised false alarms, per hour of normal ECG of patients left out of the calibration in turn:"] + [
+        f"  - {line}" for line in told or [heads]
+    ]
+
+
+def _metrics(metrics: Mapping[str, Any]) -> Iterator[str]:
+    """Say what was measured, the worst first, and what was not."""
+    for name in dict.fromkeys((*METRICS, *metrics)):
+        measured = Measured.load(metrics.get(name))
+        if measured is None:
+            yield from _items(metrics, name)
+        else:
+            yield f"- {name}: {measured.patients} patients, {measured.records} records"
+            yield from (f"  - {line}" for line in measured.lines())
 
 
 def _items(facts: Mapping[str, Any], *names: str) -> list[str]:

@@ -23,8 +23,9 @@ class Candidate:
         patient_id: Whose it is; a patient is never split.
         examples: What the detectors see.
         beats: (beat,) bool, known to be normal.
-        abnormal: (beat,) bool, annotated as ectopic or fused.
+        classes: (beat,) annotated class N, S, V, F or Q; empty where nothing tells, as in ventricular flutter.
         windows: (window,) bool, known to be normal.
+        rhythms: (window,) annotated rhythm, as `references.window_rhythms` gives it; empty where nothing tells.
         sinus_rhythm: Its only diagnosis is sinus rhythm.
         unlabelled: Nothing says which of its beats are normal.
     """
@@ -32,8 +33,9 @@ class Candidate:
     patient_id: str
     examples: Examples
     beats: NDArray[np.bool_]
-    abnormal: NDArray[np.bool_]
+    classes: NDArray[np.str_]
     windows: NDArray[np.bool_]
+    rhythms: NDArray[np.str_]
     sinus_rhythm: bool
     unlabelled: bool = False
 

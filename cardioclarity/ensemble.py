@@ -5,7 +5,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import chain
-from typing import Any, Final
+from typing import Any, Final, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,7 @@ from cardioclarity.detectors.quality import FittedQuality
 from cardioclarity.errors import NotFoundError
 from cardioclarity.events import Evidence, Levels
 from cardioclarity.examples import Examples, Recipe
+from cardioclarity.measured import Realised
 from cardioclarity.views import Standard, Views, beat_members
 from cardioclarity.windows import of_windows
 
@@ -40,6 +41,7 @@ class Facts:
         record_view_patients: How many patients calibrate the record view: all, each by a fit on the others' folds.
         record_view_beats: How many normal beats of theirs.
         calibration_is_disjoint: No held-out patient took part in a fit.
+        realised: False alarms on patients left out of the calibration; none where they are fewer than three.
     """
 
     beats_per_hour: float
@@ -51,6 +53,12 @@ class Facts:
     record_view_patients: int
     record_view_beats: int
     calibration_is_disjoint: bool
+    realised: tuple[Realised, ...] = ()
+
+    @classmethod
+    def load(cls, told: Mapping[str, Any]) -> Self:
+        """Rebuild from the JSON of `dataclasses.asdict`; earlier models do not tell what was realised."""
+        return cls(**{**told, "realised": tuple(map(Realised.load, told.get("realised", ())))})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -187,5 +195,5 @@ def load(settings: Mapping[str, Any], arrays: Arrays) -> Model:
             for owner, found in owned.items()
             if owner.startswith("calibration.")
         },
-        facts=Facts(**settings["facts"]),
+        facts=Facts.load(settings["facts"]),
     )

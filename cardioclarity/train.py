@@ -7,7 +7,7 @@ import logging
 import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 import numpy as np
@@ -17,19 +17,23 @@ from cardioclarity.cohort import Candidate, choose_normals, normals, split_by_pa
 from cardioclarity.config import StorageOptions, TrainConfig
 from cardioclarity.errors import DamageError, NotFoundError, StorageError
 from cardioclarity.examples import Examples, Recipe, prepare
-from cardioclarity.metrics import auroc
+from cardioclarity.measured import NORMAL, Labelled, measure
 from cardioclarity.record import Record
 from cardioclarity.segments.read import read as read_segment
 from cardioclarity.storage import Storage, open_storage
 from cardioclarity.tables import catalog, deliveries, publish, runs
 from cardioclarity.tables.deliveries import Origin
 from cardioclarity.vocabulary import Stage
+from cardioclarity.windows import window_ends
 from cardioclarity.work import Plan, Quarantined, Receipt, RunState, Summary, Verb, new_run_id
 
 log = logging.getLogger(__name__)
 
 SINUS_RHYTHM_CODES = frozenset({"sct:426783006"})
 """A record that carries one of these and nothing else is normal throughout."""
+
+ABNORMAL_CLASSES = ("S", "V", "F")
+"""Classes of beats that the beat head is measured by. Source: ANSI/AAMI EC57."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,13 +142,15 @@ def _packed(record: Record, unit: TrainUnit) -> Iterator[tuple[str, np.ndarray[A
         yield item.name, np.asarray(getattr(examples, item.name))
     rate_hz, annotations = record.rate_hz, record.annotations
     classes = references.beat_classes(examples.rpeaks, annotations, rate_hz=rate_hz)
-    yield "abnormal_beats", np.isin(classes, ["S", "V", "F"])
+    in_flutter = references.inside(examples.rpeaks, references.flutter(annotations))
+    yield "beat_classes", np.where(in_flutter, "", classes)
     yield "normal_beats", references.normal_beats(examples.rpeaks, annotations, rate_hz=rate_hz)
     starts, n_samples = examples.window_start, record.n_samples
     yield (
         "normal_windows",
         references.normal_windows(starts, annotations, n_samples=n_samples, rate_hz=rate_hz),
     )
+    yield "window_rhythms", references.window_rhythms(starts, window_ends(starts, n_samples=n_samples), annotations)
 
 
 def finish(config: TrainConfig, plan: Plan[TrainUnit], receipts: Iterator[Receipt[Prepared]]) -> Summary:
@@ -252,7 +258,7 @@ def _fit_and_save(root: Storage, config: TrainConfig, outputs: Sequence[Prepared
         **_counts(list(used.values())),
         **_signals([candidate.examples for candidate in used.values()]),
         **_people([record for record in catalog.pinned(root).records() if record.record_id in used]),
-        "metrics": {"beat": _beat_metric(model, groups["calibrating"])},
+        "metrics": _metrics(model, groups["calibrating"]),
     }
     return models.save(root, model, facts=facts), warnings
 
@@ -281,28 +287,31 @@ def _unpacked(
         patient_id=record.patient_id or record.record_id,
         examples=examples,
         beats=arrays[prefix + "normal_beats"],
-        abnormal=arrays[prefix + "abnormal_beats"],
+        classes=arrays[prefix + "beat_classes"],
         windows=arrays[prefix + "normal_windows"],
+        rhythms=arrays[prefix + "window_rhythms"],
         sinus_rhythm=len(record.diagnosis_codes) == 1 and set(record.diagnosis_codes) <= SINUS_RHYTHM_CODES,
     )
 
 
-def _beat_metric(model: ensemble.Model, calibrating: Sequence[Candidate]) -> str | None:
-    """Measure how well the beat head ranks the abnormal beats of patients whom no network has seen; None without any."""
-    scores, positive = [], []
+def _metrics(model: ensemble.Model, calibrating: Sequence[Candidate]) -> dict[str, object]:
+    """Measure the heads on patients whom no fit has seen; None where they took part, or nothing tells what is abnormal."""
+    if not model.facts.calibration_is_disjoint:
+        return {"beat": None, "rhythm": None}
+    beats, windows = [], []
     for candidate in calibrating:
-        found = model.evidence(candidate.examples).beat_score
-        known = (candidate.beats | candidate.abnormal) & np.isfinite(found)
-        scores.append(found[known])
-        positive.append(candidate.abnormal[known])
-    truth = np.concatenate(positive)
-    if not 0 < truth.sum() < len(truth):
-        return None
-    area = auroc(np.concatenate(scores), truth)
-    return (
-        f"AUROC {area:.4f} of {int(truth.sum())} annotated S, V and F beats against {int((~truth).sum())} normal ones, own "
-        f"R peaks, in {len(calibrating)} records held out for calibration (no interval: few patients)"
-    )
+        evidence = model.evidence(candidate.examples)
+        classes = np.where(np.isin(candidate.classes, ABNORMAL_CLASSES), candidate.classes, "")
+        rhythms = np.where(candidate.windows, NORMAL, candidate.rhythms)
+        whose = {"record_id": evidence.record_id, "patient": candidate.patient_id}
+        classes = np.where(candidate.beats, NORMAL, classes)
+        beats.append(Labelled(**whose, scores=evidence.beat_score, classes=classes))
+        windows.append(Labelled(**whose, scores=evidence.rhythm_score, classes=rhythms))
+    found = {
+        "beat": measure(beats, item="beat", classes=ABNORMAL_CLASSES),
+        "rhythm": measure(windows, item="window"),
+    }
+    return {head: asdict(measured) if measured else None for head, measured in found.items()}
 
 
 def _counts(members: Sequence[Candidate]) -> dict[str, int]:

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from itertools import chain, repeat
 from typing import Final
 
 import numpy as np
@@ -15,6 +14,8 @@ from cardioclarity.detectors.quality import FittedQuality
 from cardioclarity.ensemble import Facts, Model
 from cardioclarity.errors import NotFoundError
 from cardioclarity.examples import Examples, Recipe
+from cardioclarity.measured import Realised
+from cardioclarity.realised import Sample, Unseen, realised
 from cardioclarity.views import CONTEXT, POPULATION, RECORD_VIEW, VIEWS, Standard, Views, beat_members
 from cardioclarity.vocabulary import Head
 from cardioclarity.windows import of_windows, window_ends
@@ -83,20 +84,23 @@ def fit(
         for normals in (calibrating, stopping)
     )
     population = [views.population for views in held_out]
-    calibrations = {
+    samples = {
         RECORD_VIEW: _by_folds(RECORD_VIEW, members, everyone, calibrating, seed=seed),
-        POPULATION: _calibration(population, calibrating.beats, calibrating.patients),
-        CONTEXT: _calibration([views.context for views in held_out], calibrating.beats, calibrating.patients),
+        POPULATION: _sample(population, calibrating, Head.BEAT),
+        CONTEXT: _sample([views.context for views in held_out], calibrating, Head.BEAT),
         _RHYTHM: _by_folds(_RHYTHM, members, everyone, calibrating, seed=seed),
     }
+    is_disjoint = _are_disjoint(calibrating, fitting, stopping)
+    beat_pace = _per_hour(intervals_s, everyone.patients)
+    window_pace = _windows_per_hour(members[_RHYTHM], everyone)
     return Model(
         recipe=recipe,
         members=members,
         standards=standards,
-        calibrations=calibrations,
+        calibrations={name: sample.calibration() for name, sample in samples.items()},
         facts=Facts(
-            beats_per_hour=_per_hour(intervals_s, everyone.patients),
-            windows_per_hour=_windows_per_hour(members[_RHYTHM], everyone, recipe),
+            beats_per_hour=_mean(beat_pace),
+            windows_per_hour=_mean(window_pace) if window_pace else 3600.0 / recipe.window_s,
             population_median=_population_limit(
                 [*population, *(views.population for views in stopped)], [*calibrating.beats, *stopping.beats]
             ),
@@ -105,7 +109,11 @@ def fit(
             calibration_windows=_count(everyone.windows),
             record_view_patients=len(set(everyone.patients)),
             record_view_beats=_count(everyone.beats),
-            calibration_is_disjoint=_are_disjoint(calibrating, fitting, stopping),
+            calibration_is_disjoint=is_disjoint,
+            realised=(
+                *(_realised_beats(held_out, calibrating, samples, beat_pace) if is_disjoint else ()),
+                *_realised_windows(samples, window_pace),
+            ),
         ),
     )
 
@@ -160,14 +168,12 @@ def _normal_intervals(examples: Examples, is_normal: NDArray[np.bool_]) -> NDArr
     return examples.rr_s[1:][is_between]
 
 
-def _windows_per_hour(rhythm: Fitted, normals: Normals, recipe: Recipe) -> float:
-    """Count the normal windows that the rhythm head scores per hour of their time; without any, those of a full hour."""
+def _windows_per_hour(rhythm: Fitted, normals: Normals) -> dict[str, float]:
+    """Count the normal windows that the rhythm head scores per hour of their time, per patient who has any."""
     lengths_s = [
         _lengths(examples, mask & np.isfinite(rhythm.score(examples)))
         for examples, mask in zip(normals.records, normals.windows, strict=True)
     ]
-    if not any(map(len, lengths_s)):
-        return 3600.0 / recipe.window_s
     return _per_hour(lengths_s, normals.patients)
 
 
@@ -178,8 +184,8 @@ def _lengths(examples: Examples, chosen: NDArray[np.bool_]) -> NDArray[np.float6
     return lengths
 
 
-def _per_hour(lengths_s: Sequence[NDArray[np.floating]], patients: Sequence[str]) -> float:
-    """Count items per hour of the time that they cover, each patient alike.
+def _per_hour(lengths_s: Sequence[NDArray[np.floating]], patients: Sequence[str]) -> dict[str, float]:
+    """Count items per hour of the time that they cover, per patient who has any.
 
     Hours of recording would not do: what is not normal or not readable gives no item, so a patient who fibrillates half
     of the time would seem to have half the pulse.
@@ -188,23 +194,48 @@ def _per_hour(lengths_s: Sequence[NDArray[np.floating]], patients: Sequence[str]
     for patient, of_record in zip(patients, lengths_s, strict=True):
         n_items[patient] += len(of_record)
         seconds[patient] += float(of_record.sum(dtype=np.float64))
-    return float(np.mean([3600.0 * n_items[patient] / seconds[patient] for patient in n_items if n_items[patient]]))
+    return {patient: 3600.0 * n_items[patient] / seconds[patient] for patient in n_items if n_items[patient]}
+
+
+def _mean(per_hour: Mapping[str, float]) -> float:
+    """Take the mean over patients, each alike."""
+    return float(np.mean(list(per_hour.values())))
+
+
+def _realised_beats(
+    held_out: Sequence[Views], calibrating: Normals, samples: Mapping[str, Sample], per_hour: Mapping[str, float]
+) -> tuple[Realised, ...]:
+    """Count the beat head's alarms on held-out patients, each as a patient who has calibrated no view."""
+
+    def p_values(calibrations: Mapping[str, Calibration], row: int) -> NDArray[np.float32]:
+        return held_out[row].p_values(calibrations)[calibrating.beats[row]]
+
+    ids = [examples.record_id for examples in calibrating.records]
+    unseen = Unseen(records=ids, patients=calibrating.patients, p_values=p_values, per_hour=per_hour)
+    return realised(Head.BEAT, unseen, {name: samples[name] for name in (RECORD_VIEW, *VIEWS)})
+
+
+def _realised_windows(samples: Mapping[str, Sample], per_hour: Mapping[str, float]) -> tuple[Realised, ...]:
+    """Count the rhythm head's alarms on all patients, each scored by a fit on the other folds."""
+    sample = samples[_RHYTHM]
+
+    def p_values(calibrations: Mapping[str, Calibration], row: int) -> NDArray[np.float64]:
+        return calibrations[_RHYTHM].p_values(sample.scores[row][sample.chosen[row]])
+
+    unseen = Unseen(records=sample.records, patients=sample.patients, p_values=p_values, per_hour=per_hour)
+    return realised(Head.RHYTHM, unseen, {_RHYTHM: sample})
 
 
 def _by_folds(
     name: str, members: Mapping[str, Fitted], everyone: Normals, calibrating: Normals, *, seed: int
-) -> Calibration:
-    """Calibrate a member by folds of all patients; where too few can be fitted on, by the held-out ones."""
+) -> Sample:
+    """Score what calibrates a member by folds of all patients; where too few can be fitted on, the held-out ones."""
     if name not in members:
-        return Calibration.nothing()
-    is_beat = REGISTRY[name].head is Head.BEAT
-    by_folds = _calibration(
-        _scores_by_folds(name, everyone, seed), everyone.beats if is_beat else everyone.windows, everyone.patients
-    )
-    if len(by_folds.score):
+        return Sample(records=(), patients=(), scores=(), chosen=())
+    by_folds = _sample(_scores_by_folds(name, everyone, seed), everyone, REGISTRY[name].head)
+    if any(np.isfinite(scores[mask]).any() for scores, mask in zip(by_folds.scores, by_folds.chosen, strict=True)):
         return by_folds
-    scores = [members[name].score(examples) for examples in calibrating.records]
-    return _calibration(scores, calibrating.beats if is_beat else calibrating.windows, calibrating.patients)
+    return _sample([members[name].score(item) for item in calibrating.records], calibrating, REGISTRY[name].head)
 
 
 def _scores_by_folds(name: str, normals: Normals, seed: int) -> list[NDArray[np.float32]]:
@@ -220,13 +251,14 @@ def _scores_by_folds(name: str, normals: Normals, seed: int) -> list[NDArray[np.
     return [found[row] for row in range(len(folds))]
 
 
-def _calibration(
-    scores: Sequence[NDArray[np.float32]], chosen: Sequence[NDArray[np.bool_]], patients: Sequence[str]
-) -> Calibration:
-    """Pool the chosen rows of all records, and calibrate by the patient of each."""
-    pooled = np.concatenate([of_record[mask] for of_record, mask in zip(scores, chosen, strict=True)])
-    counts = (int(mask.sum()) for mask in chosen)
-    return Calibration.fit(pooled, list(chain.from_iterable(map(repeat, patients, counts))))
+def _sample(scores: Sequence[NDArray[np.float32]], normals: Normals, head: Head) -> Sample:
+    """Join the scores of each record and what is normal of it."""
+    return Sample(
+        records=[examples.record_id for examples in normals.records],
+        patients=normals.patients,
+        scores=scores,
+        chosen=normals.beats if head is Head.BEAT else normals.windows,
+    )
 
 
 def _count(masks: Iterable[NDArray[np.bool_]]) -> int:

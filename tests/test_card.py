@@ -1,7 +1,7 @@
 """Law: a card tells every fact that is known, says of the others that nobody measured them, and invents nothing."""
 
 import copy
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import pytest
 from hypothesis import given
@@ -9,6 +9,22 @@ from hypothesis import strategies as st
 
 from cardioclarity.card import INTENDED_USE, card
 from cardioclarity.examples import Recipe
+from cardioclarity.measured import Alarms, Figure, Measured, Realised
+
+FIGURE = Figure(what="all", auroc=0.987, low=0.95, high=0.999, patients=6, abnormal=120, normal=9000)
+FUSION = replace(FIGURE, what="F", auroc=0.8123, low=None, high=None, patients=2, abnormal=14)
+MEASURED = Measured(
+    item="beat",
+    patients=6,
+    records=7,
+    overall=FIGURE,
+    classes=(FUSION,),
+    patient_mean=replace(FIGURE, what="mean over patients", auroc=None, low=None, high=None, patients=0),
+    worst_patients=(replace(FUSION, what="0123abcd", patients=1),),
+)
+REALISED = Realised.of(
+    "beat", 1.0, [Alarms(what=name, alarms=n, items=2000, hours=0.5) for name, n in (("a0", 2), ("b1", 0))]
+)
 
 DESCRIPTION = {
     "format_version": 1,
@@ -17,7 +33,12 @@ DESCRIPTION = {
     "parameters": {"ae-conv": 78_706, "ae-dense": 10_484},
     "model": {
         "recipe": asdict(Recipe()),
-        "facts": {"beats_per_hour": 4300.0, "calibration_patients": 5, "calibration_is_disjoint": False},
+        "facts": {
+            "beats_per_hour": 4300.0,
+            "calibration_patients": 5,
+            "calibration_is_disjoint": False,
+            "realised": [asdict(REALISED)],
+        },
     },
     "training": {
         "records": 22,
@@ -28,8 +49,7 @@ DESCRIPTION = {
         "groups": {"fitting": {"patients": 12, "normal_beats": 9000}, "stopping": None},
         "seed": 7,
         "warnings": [],
-        "realised_false_alarms": 1.5,
-        "metrics": {"beat": {"AUROC": 0.987}, "worst patient": "0.91"},
+        "metrics": {"beat": asdict(MEASURED), "worst lead": "0.91"},
         "moon_phase": "new",
     },
 }
@@ -80,14 +100,23 @@ def test_a_card_has_all_its_sections_in_order():
         ("Fit", "- warnings: none"),
         ("Calibration and alarm levels", "- calibration patients: 5"),
         ("Calibration and alarm levels", "- calibration is disjoint: false"),
-        ("Calibration and alarm levels", "- realised false alarms: 1.5"),
+        (
+            "Calibration and alarm levels",
+            f"  - {REALISED.line()}",
+        ),
         (
             "Calibration and alarm levels",
             "- p-value of a beat that gives one false alarm per hour of normal ECG: 0.000232558",
         ),
-        ("Metrics", "- beat: AUROC 0.987"),
+        ("Metrics", "- beat: 6 patients, 7 records"),
+        (
+            "Metrics",
+            "  - all abnormal beats: AUROC 0.9870 (0.9500 to 0.9990; 120 abnormal of 6 patients, 9000 normal)",
+        ),
+        ("Metrics", "  - class F: AUROC 0.8123 (too few patients (2); 14 abnormal of 2 patients, 9000 normal)"),
+        ("Metrics", "  - worst patients, by a record of theirs: 0123abcd 0.8123 (14 abnormal, 9000 normal)"),
         ("Metrics", "- rhythm: not measured"),
-        ("Metrics", "- worst patient: 0.91"),
+        ("Metrics", "- worst lead: 0.91"),
         ("Further facts", "- moon phase: new"),
     ],
 )
@@ -108,6 +137,7 @@ def test_where_nothing_is_known_nothing_is_claimed():
     text = card(with_training() | {"model": {"recipe": {}, "facts": {}}, "parameters": {}})
     assert "- records: not measured" in text
     assert "one false alarm per hour of normal ECG: not measured" in text
+    assert "not measured, as fewer than three patients could be left out" in text
     assert "Further facts" not in text
     assert "None" not in text
     assert "null" not in text

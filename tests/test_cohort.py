@@ -20,8 +20,9 @@ def candidate(patient_id, *, seed=0, normal=True, sinus_rhythm=False):
         patient_id=patient_id,
         examples=found,
         beats=np.full(len(found.rpeaks), normal),
-        abnormal=np.zeros(len(found.rpeaks), bool),
+        classes=np.full(len(found.rpeaks), ""),
         windows=np.full(len(found.window_start), normal),
+        rhythms=np.full(len(found.window_start), ""),
         sinus_rhythm=sinus_rhythm,
     )
 
@@ -95,8 +96,9 @@ def test_an_archive_without_a_beat_cannot_be_learned_from():
         patient_id="a",
         examples=replace(EXAMPLES[0], rpeaks=np.zeros(0, np.int64)),
         beats=np.zeros(0, bool),
-        abnormal=np.zeros(0, bool),
+        classes=np.zeros(0, "<U1"),
         windows=np.zeros(len(EXAMPLES[0].window_start), bool),
+        rhythms=np.full(len(EXAMPLES[0].window_start), ""),
         sinus_rhythm=False,
     )
 

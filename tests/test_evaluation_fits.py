@@ -15,8 +15,9 @@ def stub(patient):
         patient_id=patient,
         examples=None,
         beats=np.zeros(0, bool),
-        abnormal=np.zeros(0, bool),
+        classes=np.zeros(0, "<U1"),
         windows=np.zeros(0, bool),
+        rhythms=np.zeros(0, "<U8"),
         sinus_rhythm=False,
     )
 

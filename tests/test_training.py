@@ -259,6 +259,39 @@ def test_facts_count_what_calibration_saw(full):
     assert full.facts.calibration_is_disjoint
 
 
+def test_false_alarms_are_counted_on_held_out_patients_by_beats_and_on_all_by_windows(full):
+    beat, *rhythm = full.facts.realised
+
+    assert (beat.head, beat.asked, beat.patients) == ("beat", 1.0, 4)
+    assert beat.hours == pytest.approx(400 / full.facts.beats_per_hour, rel=0.2)
+    assert [(one.head, one.patients) for one in rhythm] == [("rhythm", 11), ("rhythm", 11)]
+    assert {one.asked for one in rhythm} == {1.0, 1.0 / 24}
+    assert sum(one.hours for one in rhythm) / 2 == pytest.approx(
+        sum(record.n_samples / record.rate_hz for record in EVERYONE) / 3600
+    )
+
+
+def test_the_beats_of_a_patient_are_counted_by_a_calibration_that_none_of_them_has_part_in(template_only):
+    """One patient of the calibration whose every beat is strange: the others' level must not have been raised by him."""
+    odd = replace(CALIBRATING.records[0], record_id="f" * 32)
+    odd = replace(
+        odd, beats=odd.beats * np.where(np.arange(len(odd.beats)) % 2, -1, 1)[:, None, None].astype(np.float32)
+    )
+    calibrating = replace(
+        CALIBRATING, records=(odd, *CALIBRATING.records[1:]), patients=("odd", *CALIBRATING.patients[1:])
+    )
+
+    with_odd = fit(("template",), calibrating).facts.realised[0]
+
+    assert with_odd.alarms > template_only.facts.realised[0].alarms + 30
+
+
+def test_where_the_held_out_patients_took_part_in_the_fit_no_false_alarm_of_theirs_is_told():
+    model = training.fit(FITTING, FITTING, FITTING, recipe=RECIPE, detectors=("template",), seed=0)
+
+    assert {one.head for one in model.facts.realised} == {"rhythm"}
+
+
 def test_calibration_that_shares_some_patients_with_the_fit_is_our_own_mistake():
     mixed = replace(CALIBRATING, patients=(*CALIBRATING.patients[:3], FITTING.patients[0]))
 

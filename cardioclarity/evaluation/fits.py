@@ -115,8 +115,9 @@ def candidate(patient: str, record: Record, examples: Examples) -> Candidate:
         patient_id=patient,
         examples=examples,
         beats=beats,
-        abnormal=np.zeros_like(beats),
+        classes=np.full(beats.shape, ""),
         windows=windows,
+        rhythms=np.full(windows.shape, ""),
         sinus_rhythm=False,
     )
 

@@ -231,13 +231,13 @@ def _prepared(subject: Subject, known: dict[str, Examples], recipe: Recipe) -> E
 def _candidate(subject: Subject, known: dict[str, Examples], recipe: Recipe) -> Candidate:
     """Take every beat and window of a normal record as normal."""
     examples = _prepared(subject, known, recipe)
-    everything = np.ones(len(examples.rpeaks), bool)
     return Candidate(
         patient_id=subject.patient,
         examples=examples,
-        beats=everything,
-        abnormal=~everything,
+        beats=np.ones(len(examples.rpeaks), bool),
+        classes=np.full(len(examples.rpeaks), ""),
         windows=np.ones(len(examples.window_start), bool),
+        rhythms=np.full(len(examples.window_start), ""),
         sinus_rhythm=True,
     )
 
