@@ -218,8 +218,8 @@ class Realised:
     def of_patients(self) -> str:
         """Write how the patients differ."""
         if self.median is None or self.largest is None:
-            return "no patient has 5 minutes of normal ECG"
-        return f"median {self.median:.2g}, largest {self.largest:.2g} of {self.long} patients with 5 minutes or more"
+            return "no patient has 5 minutes or more"
+        return f"median {self.median:.2g}, largest {self.largest:.2g} of the {self.long} with 5 minutes or more"
 
     def most(self) -> str:
         """Name the patients of the most alarms; empty where nobody met any."""

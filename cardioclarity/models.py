@@ -116,6 +116,20 @@ def trained_on(root: Storage, model_id: str) -> frozenset[str]:
     return frozenset(ids)
 
 
+def description(root: Storage, model_id: str) -> dict[str, Any]:
+    """Read what `model.json` says of a model.
+
+    Raises:
+        NotFoundError: No such model.
+        DamageError: It is damaged.
+        CardioClarityError: A newer version wrote it.
+    """
+    data = _description(root, model_id)
+    described_files(model_id, data)
+    told: dict[str, Any] = json.loads(data)
+    return told
+
+
 def described_files(model_id: str, description: bytes) -> dict[str, str]:
     """Read from a `model.json` which other files the model has.
 

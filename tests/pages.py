@@ -7,8 +7,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from cardioclarity.card import KNOWN_FAILURES
 from cardioclarity.explain import Explanation
-from cardioclarity.report.view import Expectation, PageView, Quarantine, RecordRow
+from cardioclarity.measured import Alarms, Figure, Measured, Realised
+from cardioclarity.report.view import Expectation, ModelView, PageView, Quarantine, RecordRow
 from cardioclarity.vocabulary import EventLabel, Head, Reason, Severity, State
 
 RATE_HZ = 360.0
@@ -156,12 +158,50 @@ def records() -> list[RecordRow]:
     ]
 
 
+def model(**changes: Any) -> ModelView:
+    """Make what a model says that does well but for fusion beats and one patient."""
+
+    def figure(what: str, auroc: float, patients: int = 6, abnormal: int = 900) -> Figure:
+        enough = patients >= 5
+        low, high = (auroc - 0.03, min(auroc + 0.01, 1.0)) if enough else (None, None)
+        return Figure(what=what, auroc=auroc, low=low, high=high, patients=patients, abnormal=abnormal, normal=11_250)
+
+    classes = (figure("F", 0.9123, 1, 11), figure("S", 0.9571), figure("V", 0.9941, abnormal=6_120))
+    beat = Measured(
+        item="beat",
+        patients=8,
+        records=9,
+        overall=figure("all", 0.9876),
+        classes=classes,
+        patient_mean=figure("mean over patients", 0.9612),
+        worst_patients=tuple(figure(name, auroc, 1) for name, auroc in (("0f1e2d3c", 0.8123), ("aa00bb11", 0.9012))),
+    )
+    patients = [Alarms(what=f"{at:08x}", alarms=at, items=2100, hours=0.49) for at in range(6)]
+    return ModelView(
+        **{
+            "detectors": ("ae-dense", "quality", "rhythm", "template"),
+            "patients": 32,
+            "held_out": 8,
+            "hours": 16.04,
+            "measured": {"beat": beat},
+            "realised": (
+                Realised.of("beat", 1.0, patients),
+                Realised.of("rhythm", 1 / 24, [Alarms(what="a" * 8, alarms=0, items=170, hours=0.47)]),
+            ),
+            "failures": KNOWN_FAILURES,
+            "not_measured": ("rhythm", "rate", "quality", "noise", "subgroups"),
+        }
+        | changes
+    )
+
+
 def view(**changes: Any) -> PageView:
     """Make all that a page says about an archive that never was."""
     events = kinds()[:50]
     return PageView(
         **{
             "run": run(),
+            "model": model(),
             "n_archives": 2,
             "warnings": (),
             "counts": {

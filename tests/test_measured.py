@@ -153,7 +153,7 @@ def test_alarms_are_told_per_patient_and_the_worst_first():
     assert [one.what for one in found.worst] == ["b", "c", "a"]
     assert found.line() == (
         "beat, 1 per hour asked for: 4 per hour, mean over 3 patients (6 alarms in 1.50 h); "
-        "median 2, largest 10 of 3 patients with 5 minutes or more; most: b 5 in 0.50 h, c 1 in 0.50 h"
+        "median 2, largest 10 of the 3 with 5 minutes or more; most: b 5 in 0.50 h, c 1 in 0.50 h"
     )
 
 
@@ -172,7 +172,7 @@ def test_of_an_archive_of_short_recordings_the_mean_is_told_alone():
     found = Realised.of("beat", 1.0, [Alarms(what="a", alarms=0, items=12, hours=1 / 360)])
 
     assert (found.mean, found.median, found.largest) == (0.0, None, None)
-    assert "no patient has 5 minutes of normal ECG" in found.line()
+    assert "no patient has 5 minutes or more" in found.line()
 
 
 def test_where_nobody_met_an_alarm_nobody_is_named():

@@ -94,6 +94,18 @@ def test_the_id_is_the_digest_of_the_description_which_holds_the_digest_of_every
         assert hashlib.sha256((folder(root, model_id) / name).read_bytes()).hexdigest() == digest
 
 
+def test_the_description_can_be_read_without_loading_the_model_and_is_checked_as_it_is(root, small):
+    model_id = models.save(root, small, facts=FACTS | {"seed": 11})
+    key = f"models/{model_id}/model.json"
+
+    assert models.description(root, model_id)["training"]["seed"] == 11
+    with pytest.raises(NotFoundError):
+        models.description(root, "0" * 32)
+    root.replace(key, root.fetch(key)[:-1])
+    with pytest.raises(DamageError):
+        models.description(root, model_id)
+
+
 def test_the_description_is_canonical_json_with_facts_settings_and_intended_use(root, fitted):
     model_id = models.save(root, fitted, facts=FACTS)
     description = (folder(root, model_id) / "model.json").read_text()

@@ -93,6 +93,28 @@ def test_no_name_of_a_file_or_an_archive_is_on_the_page(page, root):
         assert name not in page
 
 
+def test_the_model_says_what_it_is_and_what_was_not_measured(page):
+    said = Reading(page).text
+
+    assert "The model, on patients it has not seen" in said
+    assert "Detectors: ae-dense , quality , rhythm , template ." in said
+    assert f"They learned from {len(NORMAL) + 1} patients" in said
+    assert "Not measured: " in said
+    assert "None" not in said
+
+
+def test_a_model_whose_description_is_damaged_costs_its_section_only(own_root, caplog):
+    model_id = runs(own_root)[0]["model_id"]
+    path = Path(own_root) / "models" / model_id / "model.json"
+    path.write_bytes(path.read_bytes()[:-1])
+
+    said = Reading(Path(report(ReportConfig(root=own_root, max_events=0)).path).read_text("utf-8")).text
+
+    assert "The description of this model cannot be read" in said
+    assert "What needs a look" in said
+    assert f"model {model_id} says nothing of itself" in caplog.text
+
+
 def test_unreadable_minutes_stand_by_reason(page):
     quality = Reading(page).text.rpartition("Data quality")[2]
 

@@ -244,12 +244,29 @@ def test_a_reason_that_a_newer_version_added_still_gives_a_row():
     assert "made up 1 ?" in said
 
 
+def hostile_model():
+    """A model whose every text is hostile."""
+    sound = pages.model()
+    measured = sound.measured["beat"]
+    worst = tuple(dataclasses.replace(one, what=HOSTILE) for one in measured.worst_patients)
+    classes = tuple(dataclasses.replace(one, what=HOSTILE) for one in measured.classes)
+    patient = dataclasses.replace(sound.realised[0].worst[0], what=HOSTILE)
+    return pages.model(
+        detectors=(HOSTILE,),
+        measured={HOSTILE: dataclasses.replace(measured, item=HOSTILE, classes=classes, worst_patients=worst)},
+        realised=(dataclasses.replace(sound.realised[0], head=HOSTILE, worst=(patient,)),),
+        failures=(HOSTILE,),
+        not_measured=(HOSTILE,),
+    )
+
+
 def hostile_view():
     """A view in which every text is hostile."""
     row = event(**dict.fromkeys(("event_id", "record_id", "kind", "label", "lead", "severity"), HOSTILE))
     record = dataclasses.replace(records()[0], record_id=HOSTILE)
     return view(
         run=run(run_id=HOSTILE, state=HOSTILE, model_id=HOSTILE, code_version=HOSTILE, finished_at=None),
+        model=hostile_model(),
         warnings=(HOSTILE,),
         quarantine=(Quarantine(reason=HOSTILE, count=1, example=HOSTILE),),
         events=[row],

@@ -9,12 +9,16 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from cardioclarity import models
+from cardioclarity.card import KNOWN_FAILURES, METRICS
 from cardioclarity.config import ReportConfig
-from cardioclarity.errors import DamageError, NotFoundError, UsageError
+from cardioclarity.ensemble import Facts
+from cardioclarity.errors import CardioClarityError, DamageError, NotFoundError, UsageError
 from cardioclarity.explain import Explanation, explain
+from cardioclarity.measured import Measured
 from cardioclarity.report import tally
 from cardioclarity.report.page import MAX_RECORDS, render
-from cardioclarity.report.view import Expectation, PageView, Quarantine
+from cardioclarity.report.view import Expectation, ModelView, PageView, Quarantine
 from cardioclarity.storage import Storage, open_storage
 from cardioclarity.tables import catalog
 from cardioclarity.tables.runs import judgement
@@ -105,6 +109,7 @@ def _view(root: Storage, runs: Sequence[Row], run: Row, max_events: int) -> tupl
     settings = judgement(json.loads(_judge(runs, run)["config"]))
     view = PageView(
         run=run,
+        model=_model(root, run["model_id"]),
         n_archives=len({json.loads(row["config"])["archive"] for row in runs if row["verb"] == "convert"}),
         warnings=[*_warnings(runs, run), *damage],
         counts=verdicts.counts,
@@ -119,6 +124,28 @@ def _view(root: Storage, runs: Sequence[Row], run: Row, max_events: int) -> tupl
         limits=settings,
     )
     return view, damage
+
+
+def _model(root: Storage, model_id: str) -> ModelView | None:
+    """Gather what the model says of itself; None where it cannot be asked: the page shows all else."""
+    try:
+        told = models.description(root, model_id)
+    except CardioClarityError as error:
+        log.warning("model %s says nothing of itself: %s", model_id, error)
+        return None
+    training, settings = told["training"], told["model"]
+    metrics = training.get("metrics") or {}
+    measured = {head: found for head, said in metrics.items() if (found := Measured.load(said))}
+    return ModelView(
+        detectors=settings["detectors"],
+        patients=training.get("patients"),
+        held_out=((training.get("groups") or {}).get("calibrating") or {}).get("patients"),
+        hours=training.get("hours"),
+        measured=measured,
+        realised=Facts.load(settings["facts"]).realised,
+        failures=KNOWN_FAILURES,
+        not_measured=[name for name in METRICS if not metrics.get(name)],
+    )
 
 
 def _judge(runs: Sequence[Row], run: Row) -> Row:

@@ -1,7 +1,7 @@
 """The page: one self-contained HTML file, made of plain data, with nothing to load and nothing to run."""
 
 import datetime as dt
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from importlib import resources
 from string import Template
 from typing import Any
@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from cardioclarity.explain import Explanation
+from cardioclarity.report.standing import standing
 from cardioclarity.report.strip import definitions, strip, tachogram
 from cardioclarity.report.view import PageView, Quarantine, RecordRow
 from cardioclarity.report.words import (
@@ -16,7 +17,9 @@ from cardioclarity.report.words import (
     STATE_WORDS,
     clock,
     p_in_words,
+    row,
     seconds_in_words,
+    table,
     value_in_words,
 )
 from cardioclarity.sheet import opening, text
@@ -50,6 +53,7 @@ def render(view: PageView) -> str:
         look=_look(view),
         records=_records(view),
         quality=_quality(view),
+        model=standing(view.model),
         foot=f'<p class="mono">run {text(view.run["run_id"])} · model {text(view.run["model_id"])}</p>',
     )
 
@@ -64,19 +68,6 @@ def _number(value: float) -> str:
 
 def _about(value: float) -> str:
     return _number(value) if value >= 10 else f"{value:.2g}"
-
-
-def _table(name: str, caption: str, heads: Iterable[str], bodies: Iterable[str]) -> str:
-    """Wrap rows into a table inside a box that scrolls by itself, also by keyboard."""
-    columns = "".join(f'<th scope="col">{head}</th>' for head in heads)
-    return (
-        f'<div class="scroll" role="region" aria-label="{caption}" tabindex="0"><table class="{name}">'
-        f"<caption>{caption}</caption><thead><tr>{columns}</tr></thead>{''.join(bodies)}</table></div>"
-    )
-
-
-def _row(head: str, *cells: str) -> str:
-    return f'<tr><th scope="row">{head}</th>{"".join(f"<td>{cell}</td>" for cell in cells)}</tr>'
 
 
 def _lineage(view: PageView) -> str:
@@ -135,14 +126,14 @@ def _look(view: PageView) -> str:
     if not view.n_events:
         return '<p class="empty">Nothing was flagged. That does not mean that the ECGs are normal.</p>'
     severities = (Severity.HIGH, Severity.MEDIUM, Severity.LOW)
-    matrix = _table(
+    matrix = table(
         "matrix",
         "Events by kind and severity",
         ["Event", "Kind", *(_badge(severity) for severity in severities), "All"],
         [
             "<tbody>",
             *(
-                _row(
+                row(
                     text(label),
                     text(kind),
                     *(_number(by[s]) if by.get(s) else '<span class="nil">0</span>' for s in severities),
@@ -156,14 +147,14 @@ def _look(view: PageView) -> str:
     shown, total = view.events, view.n_events
     more = f", the first {len(shown)} of {_number(total)}" if total > len(shown) else ""
     heads = ["Severity", "Event", "Record", "Start", "Duration", "Lead", "Value", "p-value"]
-    table = _table(
+    listed = table(
         "events",
         f"Events, worst first{more}",
         heads,
         (_event(event, view, number, heads) for number, event in enumerate(shown)),
     )
     rest = '<p class="quiet">All of them stand in the table <code>events</code>.</p>' if more else ""
-    return matrix + table + rest
+    return matrix + listed + rest
 
 
 def _event(event: Mapping[str, Any], view: PageView, number: int, heads: Sequence[str]) -> str:
@@ -211,7 +202,7 @@ def _records(view: PageView) -> str:
         return '<p class="empty">No record has been scored by this model.</p>'
     shown, total = view.records, sum(view.counts.values())
     more = f", the first {len(shown)} of {_number(total)}" if total > len(shown) else ""
-    table = _table(
+    listed = table(
         "records",
         f"Records, flagged first{more}",
         [
@@ -227,12 +218,12 @@ def _records(view: PageView) -> str:
         ["<tbody>", *map(_record, shown), "</tbody>"],
     )
     rest = '<p class="quiet">All of them stand in the table <code>scores</code>.</p>' if more else ""
-    return table + rest
+    return listed + rest
 
 
 def _record(record: RecordRow) -> str:
     least, median, greatest = ("\N{EN DASH}" if bpm is None else f"{bpm:.0f}" for bpm in record.heart_rate_bpm)
-    return _row(
+    return row(
         f'<code title="{text(record.record_id)}">{text(record.record_id[:8])}</code>',
         _state(record.state, STATE_WORDS[record.state]),
         *(_answer(head, record.states.get(head, State.UNSCORABLE)) for head in Head),
@@ -267,17 +258,17 @@ def _unreadable(unreadable_s: Mapping[str, float]) -> str:
     if not unreadable_s:
         return '<p class="empty">No stretch of signal was found unreadable.</p>'
     rows = [
-        _row(text(label), f"{seconds / 60:,.1f}")
+        row(text(label), f"{seconds / 60:,.1f}")
         for label, seconds in sorted(unreadable_s.items(), key=lambda kv: -kv[1])
     ]
-    return _table("unreadable", "Unreadable signal", ["Why", "Minutes"], ["<tbody>", *rows, "</tbody>"])
+    return table("unreadable", "Unreadable signal", ["Why", "Minutes"], ["<tbody>", *rows, "</tbody>"])
 
 
 def _set_aside(quarantine: Sequence[Quarantine]) -> str:
     if not quarantine:
         return '<p class="empty">Nothing is in quarantine.</p>'
     rows = [
-        _row(
+        row(
             text(group.reason.replace("_", " ")),
             _number(group.count),
             text(group.example),
@@ -286,4 +277,4 @@ def _set_aside(quarantine: Sequence[Quarantine]) -> str:
         for group in quarantine
     ]
     heads = ["Reason", "Count", "One example", "What to do"]
-    return _table("quarantine", "Quarantine", heads, ["<tbody>", *rows, "</tbody>"])
+    return table("quarantine", "Quarantine", heads, ["<tbody>", *rows, "</tbody>"])

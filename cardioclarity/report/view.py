@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from cardioclarity.explain import Explanation
+from cardioclarity.measured import Measured, Realised
 from cardioclarity.vocabulary import Head, State
 
 
@@ -75,12 +76,38 @@ class Quarantine:
     example: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelView:
+    """What a model says of itself.
+
+    Attributes:
+        detectors: Names of its detectors.
+        patients: How many patients it learned from; None where it does not tell.
+        held_out: How many of them no fit has seen; likewise.
+        hours: Of their recordings; likewise.
+        measured: Head → how well it ranks; heads that were not measured are left out.
+        realised: False alarms on patients left out of the calibration.
+        failures: Sentences on where it is known to fail.
+        not_measured: What nobody measured.
+    """
+
+    detectors: Sequence[str]
+    patients: int | None
+    held_out: int | None
+    hours: float | None
+    measured: Mapping[str, Measured]
+    realised: Sequence[Realised]
+    failures: Sequence[str]
+    not_measured: Sequence[str]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class PageView:
     """All that the page says.
 
     Attributes:
         run: The row of the table `runs`.
+        model: What the model of the run says of itself; None where its description cannot be read.
         n_archives: Number of archives that the root's records came from; their names may name people.
         warnings: Sentences that stand first.
         counts: Number of scored records per state.
@@ -96,6 +123,7 @@ class PageView:
     """
 
     run: Mapping[str, Any]
+    model: ModelView | None
     n_archives: int
     warnings: Sequence[str]
     counts: Mapping[State, int]

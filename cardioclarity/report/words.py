@@ -1,7 +1,7 @@
-"""How the page says it: escaping, times, p-values and limits in words, and what to do about each quarantine reason."""
+"""How the page says it: escaping, tables, times, p-values, limits in words, and what to do about each quarantine reason."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from cardioclarity.vocabulary import EventLabel, Head, Reason, State
@@ -82,3 +82,17 @@ def value_in_words(event: Mapping[str, Any], limits: Mapping[str, float]) -> str
         return "" if event["kind"] == Head.QUALITY else f"score {event['score']:.1f}"
     value = f"{event['score']:.{0 if unit == 'bpm' else 1}f} {unit}"
     return f"{value}, limit {limits[name]:g}" if name in limits else value
+
+
+def table(name: str, caption: str, heads: Iterable[str], bodies: Iterable[str]) -> str:
+    """Wrap rows into a table inside a box that scrolls by itself, also by keyboard; all that is given is markup."""
+    columns = "".join(f'<th scope="col">{head}</th>' for head in heads)
+    return (
+        f'<div class="scroll" role="region" aria-label="{caption}" tabindex="0"><table class="{name}">'
+        f"<caption>{caption}</caption><thead><tr>{columns}</tr></thead>{''.join(bodies)}</table></div>"
+    )
+
+
+def row(head: str, *cells: str) -> str:
+    """Make a row of a table from markup; its first cell names it."""
+    return f'<tr><th scope="row">{head}</th>{"".join(f"<td>{cell}</td>" for cell in cells)}</tr>'

@@ -1,0 +1,93 @@
+"""The section of the page on the model: how well it ranks, where it fails, and whether its alarm levels keep their word."""
+
+from collections.abc import Iterator
+
+from cardioclarity.measured import Figure, Measured, Realised
+from cardioclarity.report.view import ModelView
+from cardioclarity.report.words import row, table, text
+
+
+def standing(model: ModelView | None) -> str:
+    """Write what a model says of itself; no text in it is trusted.
+
+    Args:
+        model: None where it cannot be asked.
+    """
+    if model is None:
+        return '<p class="empty">The description of this model cannot be read, so nothing is said of it.</p>'
+    failures = "".join(f"<li>{text(failure)}</li>" for failure in model.failures)
+    return (
+        f"<p>{_learned(model)}</p>{_ranking(model)}{_alarms(model)}"
+        f'<h3>Known failures</h3><ul class="failures">{failures}</ul>'
+        f'<p class="quiet">Not measured: {text(", ".join(model.not_measured) or "nothing")}.</p>'
+    )
+
+
+def _learned(model: ModelView) -> str:
+    """Say what it is made of and whom it learned from."""
+    known = {"patients": model.patients, "hours": None if model.hours is None else f"{model.hours:.3g}"}
+    of = ", ".join(f"{text(value)} {name}" for name, value in known.items() if value is not None)
+    apart = "" if model.held_out is None else f"; {text(model.held_out)} of the patients were held out from every fit"
+    learned = f" They learned from {of}{apart}." if of else ""
+    return f"Detectors: {', '.join(f'<code>{text(name)}</code>' for name in model.detectors)}.{learned}"
+
+
+def _ranking(model: ModelView) -> str:
+    if not model.measured:
+        return (
+            '<p class="empty">How well it ranks what is abnormal was not measured: no annotation of a held-out patient '
+            "tells both what is normal and what is not.</p>"
+        )
+    heads = ["Head", "Against normal ones", "AUROC", "95&nbsp;% interval", "Abnormal", "of patients", "Normal"]
+    rows = [line for head, measured in model.measured.items() for line in _figures(head, measured)]
+    worst = "".join(f"<p>{_worst(head, measured)}</p>" for head, measured in model.measured.items())
+    return (
+        table("ranking", "How what is abnormal ranks, worst class first", heads, ["<tbody>", *rows, "</tbody>"]) + worst
+    )
+
+
+def _figures(head: str, measured: Measured) -> Iterator[str]:
+    for name, one in measured.figures():
+        counts = (f"{number:,}".replace(",", "\N{NARROW NO-BREAK SPACE}") for number in (one.abnormal, one.patients))
+        normal = f"{one.normal:,}".replace(",", "\N{NARROW NO-BREAK SPACE}")
+        yield row(text(head), text(name), text(one.value()), text(one.interval()), *counts, normal)
+
+
+def _worst(head: str, measured: Measured) -> str:
+    """Name the worst patients by a record of theirs."""
+    named = ", ".join(map(_patient, measured.worst_patients))
+    return (
+        f"Worst patients of the {text(head)} head, by a record of theirs: {named or 'none has enough of both kinds'}."
+    )
+
+
+def _patient(one: Figure) -> str:
+    return f"<code>{text(one.what)}</code> {text(one.value())}"
+
+
+def _alarms(model: ModelView) -> str:
+    if not model.realised:
+        return (
+            '<p class="empty">Whether the alarm levels keep their word was not measured: fewer than three patients could '
+            "be left out of the calibration.</p>"
+        )
+    heads = ["Head", "Asked for", "Met, mean", "Median", "Largest", "Alarms", "in hours", "of patients"]
+    caption = "False alarms per hour, asked for and met"
+    note = (
+        "Each patient was judged by the calibration of the others, where it is annotated normal; single beats and windows "
+        "count, before neighbours are merged. Median and largest are of patients with five minutes or more."
+    )
+    most = "".join(f"<p>{_most(one)}</p>" for one in model.realised if one.most())
+    rows = ["<tbody>", *map(_realised, model.realised), "</tbody>"]
+    return f'{table("realised", caption, heads, rows)}<p class="quiet">{note}</p>{most}'
+
+
+def _realised(one: Realised) -> str:
+    middle, largest = ("\N{EN DASH}" if value is None else f"{value:.2g}" for value in (one.median, one.largest))
+    counts = (f"{one.alarms}", f"{one.hours:.3g}", f"{one.patients}")
+    return row(text(one.head), text(one.asked_for()), f"{one.mean:.2g}", middle, largest, *counts)
+
+
+def _most(one: Realised) -> str:
+    """Name the patients of the most alarms by a record of theirs."""
+    return f"Most alarms of the {text(one.head)} head at {text(one.asked_for())}: {text(one.most())}."

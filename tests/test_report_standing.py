@@ -1,0 +1,78 @@
+"""The section on the model says where it fails first, what it rests on, and what nobody measured."""
+
+import pages
+import pytest
+from test_report_page import Reading
+
+from cardioclarity.measured import Alarms, Realised
+from cardioclarity.report.standing import standing
+
+
+def said(**changes):
+    return Reading(standing(pages.model(**changes))).text.replace("\u202f", " ").replace("\xa0", " ")
+
+
+def test_it_says_what_the_model_is_made_of_and_whom_it_learned_from():
+    assert (
+        "Detectors: ae-dense , quality , rhythm , template . They learned from 32 patients, 16 hours; 8 of the patients "
+        "were held out from every fit." in said()
+    )
+
+
+def test_each_figure_stands_with_its_interval_and_what_it_rests_on():
+    text = said()
+
+    assert "beat all abnormal beats 0.9876 0.9576 to 0.9976 900 6 11 250" in text
+    assert "beat class F 0.9123 one patient 11 1 11 250" in text
+
+
+def test_the_worst_class_and_the_worst_patient_stand_first():
+    text = said()
+
+    assert text.index("class F") < text.index("class S") < text.index("class V")
+    assert "Worst patients of the beat head, by a record of theirs: 0f1e2d3c 0.8123, aa00bb11 0.9012." in text
+
+
+def test_the_alarms_that_were_met_stand_beside_those_that_were_asked_for():
+    text = said()
+
+    assert "beat 1 per hour 5.1 5.1 10 15 2.94 6 rhythm 1 per day 0 0 0 0 0.47 1" in text
+    assert "Most alarms of the beat head at 1 per hour: 00000005 5 in 0.49 h, 00000004 4 in 0.49 h, " in text
+    assert "Most alarms of the rhythm head" not in text
+
+
+def test_where_no_patient_has_five_minutes_there_is_neither_median_nor_largest():
+    short = Realised.of("beat", 1.0, [Alarms(what="a" * 8, alarms=0, items=12, hours=1 / 360)])
+
+    assert "beat 1 per hour 0 \N{EN DASH} \N{EN DASH} 0 0.00278 1" in said(realised=(short,))
+
+
+def test_known_failures_and_what_was_not_measured_are_named():
+    text = said()
+
+    assert all(failure in text for failure in pages.model().failures)
+    assert "Not measured: rhythm, rate, quality, noise, subgroups." in text
+    assert "Not measured: nothing." in said(not_measured=())
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"measured": {}}, "How well it ranks what is abnormal was not measured"),
+        ({"realised": ()}, "Whether the alarm levels keep their word was not measured: fewer than three patients"),
+    ],
+)
+def test_a_model_that_measured_nothing_says_so(changes, words):
+    assert words in said(**changes)
+
+
+def test_what_a_model_does_not_tell_is_left_out():
+    text = said(patients=None, held_out=None, hours=None)
+
+    assert "template ." in text
+    assert "learned" not in text
+    assert "None" not in text
+
+
+def test_of_a_model_that_cannot_be_asked_nothing_is_said():
+    assert "cannot be read" in Reading(standing(None)).text
