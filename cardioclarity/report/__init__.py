@@ -12,10 +12,9 @@ from typing import Any
 from cardioclarity import models
 from cardioclarity.card import KNOWN_FAILURES, METRICS
 from cardioclarity.config import ReportConfig
-from cardioclarity.ensemble import Facts
 from cardioclarity.errors import CardioClarityError, DamageError, NotFoundError, UsageError
 from cardioclarity.explain import Explanation, explain
-from cardioclarity.measured import Measured
+from cardioclarity.measured import Measured, Realised
 from cardioclarity.report import tally
 from cardioclarity.report.page import MAX_RECORDS, render
 from cardioclarity.report.view import Expectation, ModelView, PageView, Quarantine
@@ -142,7 +141,7 @@ def _model(root: Storage, model_id: str) -> ModelView | None:
         held_out=((training.get("groups") or {}).get("calibrating") or {}).get("patients"),
         hours=training.get("hours"),
         measured=measured,
-        realised=Facts.load(settings["facts"]).realised,
+        realised=[Realised.load(one) for one in settings["facts"].get("realised", ())],
         failures=KNOWN_FAILURES,
         not_measured=[name for name in METRICS if not metrics.get(name)],
     )
