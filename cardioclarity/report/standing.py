@@ -4,7 +4,8 @@ from collections.abc import Iterator
 
 from cardioclarity.measured import Figure, Measured, Realised
 from cardioclarity.report.view import ModelView
-from cardioclarity.report.words import row, table, text
+from cardioclarity.report.words import row, table
+from cardioclarity.sheet import text
 
 
 def standing(model: ModelView | None) -> str:
