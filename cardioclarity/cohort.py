@@ -1,7 +1,7 @@
 """Who a model learns from: which records are normal, and which patients serve which part of the fit."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -11,6 +11,7 @@ from cardioclarity.detectors.protocol import Normals
 from cardioclarity.errors import NotFoundError
 from cardioclarity.examples import Examples
 
+_SINUS_RHYTHM_CODES = {"sct:426783006"}
 SHARES = {"fitting": 0.6, "stopping": 0.15, "calibrating": 0.25}
 FEW_PATIENTS = 10
 
@@ -64,9 +65,7 @@ def choose_normals(candidates: Sequence[Candidate]) -> tuple[list[Candidate], tu
         raise NotFoundError(
             f"none of the {len(candidates)} records drawn for training has a heart beat; convert more records"
         )
-    normal = [_all_normal(candidate) if candidate.sinus_rhythm else candidate for candidate in candidates]
-    chosen = [candidate for candidate in normal if candidate.beats.any()]
-    if chosen:
+    if chosen := with_normals(candidates):
         return chosen, ()
     warning = (
         "no record says which of its beats are normal (reference annotations or a sinus rhythm code): all beats were "
@@ -74,6 +73,17 @@ def choose_normals(candidates: Sequence[Candidate]) -> tuple[list[Candidate], tu
     )
     everyone = [candidate for candidate in candidates if len(candidate.examples.rpeaks)]
     return [replace(_all_normal(candidate), unlabelled=True) for candidate in everyone], (warning,)
+
+
+def with_normals(candidates: Sequence[Candidate]) -> list[Candidate]:
+    """Keep the records that hold beats known to be normal; one that has sinus rhythm and nothing else is so throughout."""
+    normal = (_all_normal(candidate) if candidate.sinus_rhythm else candidate for candidate in candidates)
+    return [candidate for candidate in normal if candidate.beats.any()]
+
+
+def is_sinus_rhythm(diagnosis_codes: Collection[str]) -> bool:
+    """Tell whether a record carries the code of sinus rhythm and no other."""
+    return set(diagnosis_codes) == _SINUS_RHYTHM_CODES
 
 
 def _all_normal(candidate: Candidate) -> Candidate:

@@ -219,6 +219,7 @@ class EvaluateConfig:
         model: Id of a model to evaluate, in place of the protocol's own fits.
         seeds: How many fits with seeds 0, 1, … are averaged.
         detectors: Names of the beat detectors of the fit; empty: the default ensemble, and every other one beside it.
+        also: URLs or folders of further archives whose normal hearts every fit learns from too.
     """
 
     protocol: str
@@ -229,6 +230,7 @@ class EvaluateConfig:
     model: str | None = None
     seeds: int = 1
     detectors: tuple[str, ...] = ()
+    also: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         """Refuse what contradicts itself."""
@@ -240,6 +242,8 @@ class EvaluateConfig:
             raise UsageError("--model and --seeds exclude each other: the model is fitted already")
         if self.model is not None and self.detectors:
             raise UsageError("--model and --detector exclude each other: the model has its own detectors")
+        if self.model is not None and self.also:
+            raise UsageError("--model and --also exclude each other: the model is fitted already")
 
 
 _SUBSET = re.compile(r"([1-9]\d{0,5})/([1-9]\d{0,5})")

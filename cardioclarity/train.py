@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from cardioclarity import drawing, ensemble, models, references, training
-from cardioclarity.cohort import Candidate, choose_normals, normals, split_by_patient
+from cardioclarity.cohort import Candidate, choose_normals, is_sinus_rhythm, normals, split_by_patient
 from cardioclarity.config import StorageOptions, TrainConfig
 from cardioclarity.errors import DamageError, NotFoundError, StorageError
 from cardioclarity.examples import Examples, Recipe, prepare
@@ -28,9 +28,6 @@ from cardioclarity.windows import window_ends
 from cardioclarity.work import Plan, Quarantined, Receipt, RunState, Summary, Verb, new_run_id
 
 log = logging.getLogger(__name__)
-
-SINUS_RHYTHM_CODES = frozenset({"sct:426783006"})
-"""A record that carries one of these and nothing else is normal throughout."""
 
 ABNORMAL_CLASSES = ("S", "V", "F")
 """Classes of beats that the beat head is measured by. Source: ANSI/AAMI EC57."""
@@ -290,7 +287,7 @@ def _unpacked(
         classes=arrays[prefix + "beat_classes"],
         windows=arrays[prefix + "normal_windows"],
         rhythms=arrays[prefix + "window_rhythms"],
-        sinus_rhythm=len(record.diagnosis_codes) == 1 and set(record.diagnosis_codes) <= SINUS_RHYTHM_CODES,
+        sinus_rhythm=is_sinus_rhythm(record.diagnosis_codes),
     )
 
 

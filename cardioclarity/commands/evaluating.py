@@ -21,6 +21,7 @@ def evaluate(  # noqa: PLR0913 - one argument per flag
     model: str | None = None,
     seeds: int = 1,
     detector: tuple[str, ...] = (),
+    also: tuple[str, ...] = (),
     markdown: str | None = None,
     html: str | None = None,
     root_storage: RootStorage = ROOT_STORAGE,
@@ -41,6 +42,7 @@ def evaluate(  # noqa: PLR0913 - one argument per flag
         model: Id of a model to evaluate, in place of the protocol's own fits.
         seeds: Number of fits, with seeds 0, 1 and so on, whose figures are averaged.
         detector: A detector of the fit, repeat for several; the default ensemble and all others beside it without.
+        also: Folder or URL of another archive whose normal hearts every fit of beats learns from; none of it is tested.
         markdown: File to write the table to.
         html: File to write a page with figures to.
         root_storage: How to reach the root.
@@ -61,6 +63,7 @@ def evaluate(  # noqa: PLR0913 - one argument per flag
             model=model,
             seeds=seeds,
             detectors=detector,
+            also=also,
         )
         for file in (markdown, html):
             _check_writable(file)

@@ -39,7 +39,8 @@ def evaluate(config: EvaluateConfig) -> Evaluation:
     _check_use(config, protocol)
     training.check_names(config.detectors)
     archives = [open_storage(url, config.archive_storage) for url in config.archives]
-    plan = Plan(seeds=tuple(range(config.seeds)), detectors=config.detectors)
+    also = tuple(open_storage(url, config.archive_storage) for url in config.also)
+    plan = Plan(seeds=tuple(range(config.seeds)), detectors=config.detectors, also=also)
     trained: frozenset[str] = frozenset()
     if config.model is not None:
         root = open_storage(config.root, config.root_storage)
@@ -102,11 +103,18 @@ def run(
 
 def _check_use(config: EvaluateConfig, protocol: Protocol) -> None:
     """Refuse a setting that the protocol would ignore: its figures would be taken for what they are not."""
-    given = {"--model": config.model is not None, "--seeds": config.seeds != 1, "--detector": bool(config.detectors)}
+    given = {
+        "--model": config.model is not None,
+        "--seeds": config.seeds != 1,
+        "--detector": bool(config.detectors),
+        "--also": bool(config.also),
+    }
     if protocol.kind in FIT_NOTHING:
         useless, why = given, "fits nothing"
     elif protocol.kind in DRAW_NOTHING:
         useless, why = given | {"--model": False}, "draws nothing and fits no beat detector"
+    elif protocol.kind != "beats":
+        useless, why = {"--also": given["--also"]}, "fits on its own records alone"
     else:
         return
     if named := " and ".join(flag for flag in useless if useless[flag]):

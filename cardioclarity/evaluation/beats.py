@@ -5,15 +5,15 @@ once more where the product finds them: an anomalous beat that was not found is 
 without a reference beat is a normal beat that must not alarm, and ventricular flutter counts for neither side.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cardioclarity.cohort import Candidate
 from cardioclarity.errors import NotFoundError
-from cardioclarity.evaluation import tally
+from cardioclarity.evaluation import hearts, tally
 from cardioclarity.evaluation.fits import HEAD, Panel, Plan, candidate, recipe_for
 from cardioclarity.evaluation.protocol import Protocol, Split
 from cardioclarity.evaluation.results import Found
@@ -22,6 +22,7 @@ from cardioclarity.evaluation.tally import Scored
 from cardioclarity.examples import Examples, Recipe, prepare
 from cardioclarity.record import Record
 from cardioclarity.references import beat_classes, flutter, inside
+from cardioclarity.storage import Storage
 from cardioclarity.vocabulary import BEAT_CLASSES
 from cardioclarity.windows import of_windows
 
@@ -64,12 +65,19 @@ def measure(protocol: Protocol, subjects: Mapping[str, Subject], plan: Plan) -> 
     known: dict[str, Candidate] = {}
     scored: dict[bool, list[Scored]] = {False: [], True: []}
     detectors: tuple[str, ...] = ()
+    more = (
+        hearts.gather(plan.also, recipe, tested={one.read().record_id for one in subjects.values()})
+        if plan.also
+        else []
+    )
     for split in splits:
         for name in (*split.train, *split.calibrate):
             if name not in known:
                 record = subjects[name].read()
                 known[name] = candidate(subjects[name].patient, record, case(record, recipe, detected=False).examples)
-        panels = plan.panels([known[name] for name in split.train], [known[name] for name in split.calibrate], recipe)
+        panels = plan.panels(
+            [*(known[name] for name in split.train), *more], [known[name] for name in split.calibrate], recipe
+        )
         detectors = panels[0].detectors()
         for name in split.test:
             record = subjects[name].read()
@@ -81,7 +89,16 @@ def measure(protocol: Protocol, subjects: Mapping[str, Subject], plan: Plan) -> 
             f"none of the {len(scored[False])} tested records has both normal and anomalous reference beats; a protocol of "
             "beats needs annotations"
         )
-    return tally.found(scored[False], scored[True], without=protocol.without, detectors=detectors)
+    judged = tally.found(scored[False], scored[True], without=protocol.without, detectors=detectors)
+    return replace(judged, notes=(*judged.notes, *_taught(plan.also, more)))
+
+
+def _taught(also: Sequence[Storage], more: Sequence[Candidate]) -> Iterator[str]:
+    """Say what the fits learned from beside the protocol's own records."""
+    if also:
+        n_beats = sum(int(one.beats.sum()) for one in more)
+        where = " and ".join(archive.name for archive in also)
+        yield f"every fit learned from {n_beats} normal beats of {len(more)} records of {where} too; none of them is tested"
 
 
 def _recipe(splits: Sequence[Split], subjects: Mapping[str, Subject], plan: Plan) -> Recipe:

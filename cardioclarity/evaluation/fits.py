@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cardioclarity import training
-from cardioclarity.cohort import Candidate, draw, normals, split_by_patient
+from cardioclarity.cohort import Candidate, draw, is_sinus_rhythm, normals, split_by_patient
 from cardioclarity.detectors import REGISTRY, column, detector
 from cardioclarity.detectors.protocol import Fitted
 from cardioclarity.ensemble import Model
@@ -17,6 +17,7 @@ from cardioclarity.events import Evidence
 from cardioclarity.examples import Examples, Recipe
 from cardioclarity.record import Record
 from cardioclarity.references import normal_beats, normal_windows
+from cardioclarity.storage import Storage
 from cardioclarity.views import RECORD_VIEW, Standard
 from cardioclarity.vocabulary import Head
 
@@ -118,7 +119,7 @@ def candidate(patient: str, record: Record, examples: Examples) -> Candidate:
         classes=np.full(beats.shape, ""),
         windows=windows,
         rhythms=np.full(windows.shape, ""),
-        sinus_rhythm=False,
+        sinus_rhythm=is_sinus_rhythm(record.patient.diagnosis_codes),
     )
 
 
@@ -131,11 +132,13 @@ class Plan:
         detectors: Beat detectors of the model, all that is measured; empty: the default ensemble, and beside it every
             other registered detector.
         model: A model that was fitted elsewhere, in place of all fits.
+        also: Archives whose normal hearts a fit of beats learns from beside those of the protocol.
     """
 
     seeds: tuple[int, ...] = (0,)
     detectors: tuple[str, ...] = ()
     model: Model | None = None
+    also: tuple[Storage, ...] = ()
 
     def panels(self, train: Sequence[Candidate], calibrate: Sequence[Candidate], recipe: Recipe) -> list[Panel]:
         """Fit once per seed; or give the model that there is, once.

@@ -103,18 +103,27 @@ def _found(archives: Sequence[Storage]) -> Iterator[tuple[str, list[tuple[Storag
     """Give the records of all archives by name."""
     by_name: dict[str, list[tuple[Storage, Source]]] = {}
     for archive in archives:
-        if not archive.exists():
-            raise NotFoundError(
-                f"archive {archive.name} does not exist, or is no folder and no zip or tar file; give the folder or URL that"
-                " holds the database"
-            )
-        census = Census()
-        sources = list(group(archive.list(), census))
-        if not sources and not census.ignored:
-            raise NotFoundError(f"archive {archive.name} is empty; give the folder or URL that holds the database")
-        for source in sources:
+        for source in sources_of(archive):
             by_name.setdefault(PurePosixPath(source.key).stem, []).append((archive, source))
     yield from by_name.items()
+
+
+def sources_of(archive: Storage) -> list[Source]:
+    """Find the records of an archive; an archive may hold other files, but not nothing.
+
+    Raises:
+        NotFoundError: It does not exist, or is empty.
+    """
+    if not archive.exists():
+        raise NotFoundError(
+            f"archive {archive.name} does not exist, or is no folder and no zip or tar file; give the folder or URL that"
+            " holds the database"
+        )
+    census = Census()
+    sources = list(group(archive.list(), census))
+    if not sources and not census.ignored:
+        raise NotFoundError(f"archive {archive.name} is empty; give the folder or URL that holds the database")
+    return sources
 
 
 def locate(archives: Sequence[Storage], fits: Callable[[str], bool]) -> list[tuple[Storage, str]]:
