@@ -220,6 +220,7 @@ class EvaluateConfig:
         seeds: How many fits with seeds 0, 1, … are averaged.
         detectors: Names of the beat detectors of the fit; empty: the default ensemble, and every other one beside it.
         also: URLs or folders of further archives whose normal hearts every fit learns from too.
+        unlabelled: Fit as if no record said which of its beats are normal.
     """
 
     protocol: str
@@ -231,6 +232,7 @@ class EvaluateConfig:
     seeds: int = 1
     detectors: tuple[str, ...] = ()
     also: tuple[str, ...] = ()
+    unlabelled: bool = False
 
     def __post_init__(self) -> None:
         """Refuse what contradicts itself."""
@@ -242,8 +244,9 @@ class EvaluateConfig:
             raise UsageError("--model and --seeds exclude each other: the model is fitted already")
         if self.model is not None and self.detectors:
             raise UsageError("--model and --detector exclude each other: the model has its own detectors")
-        if self.model is not None and self.also:
-            raise UsageError("--model and --also exclude each other: the model is fitted already")
+        for flag, is_given in (("--also", bool(self.also)), ("--unlabelled", self.unlabelled)):
+            if self.model is not None and is_given:
+                raise UsageError(f"--model and {flag} exclude each other: the model is fitted already")
 
 
 _SUBSET = re.compile(r"([1-9]\d{0,5})/([1-9]\d{0,5})")

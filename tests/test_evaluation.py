@@ -138,7 +138,9 @@ def test_a_patient_on_both_sides_of_a_public_split_is_tested_aloud_on_a_record_t
         ("rate", {"seeds": 2, "detectors": ("template",)}, "fits nothing: leave out --seeds and --detector"),
         ("rhythm", {"seeds": 2}, "protocol rhythm draws nothing and fits no beat detector: leave out --seeds"),
         ("nstdb-noise", {"detectors": ("template",)}, "fits no beat detector: leave out --detector"),
-        ("ecg5000", {"also": ("more",)}, "protocol ecg5000 fits on its own records alone: leave out --also"),
+        ("ecg5000", {"also": ("more",)}, "ecg5000 fits on its own records alone, all of them normal: leave out --also"),
+        ("ecg5000", {"unlabelled": True}, "leave out --unlabelled"),
+        ("rhythm", {"unlabelled": True}, "leave out --unlabelled"),
     ],
 )
 def test_a_setting_that_a_protocol_would_ignore_is_refused(protocol, given, said):
@@ -152,6 +154,7 @@ def test_an_unknown_detector_and_settings_that_contradict_each_other_are_refused
     for fields in (
         {"archives": ()},
         {"model": "m", "also": ("b",)},
+        {"model": "m", "unlabelled": True},
         {"seeds": 0},
         {"model": "m", "seeds": 2},
         {"model": "m", "detectors": ("template",)},

@@ -113,6 +113,22 @@ def test_patients_are_scored_by_fits_that_have_not_seen_them_and_seeds_are_avera
     assert ("template", "beat_auroc", "without:f/class:V") in figures
 
 
+def test_fits_without_labels_take_every_beat_as_normal_and_the_tested_labels_stay(tmp_path):
+    folder = write(tmp_path, NAMES)
+    protocol = Protocol(name="mine", kind="beats", n_folds=2, folded=NAMES)
+    subjects = gather(protocol, [open_storage(str(folder))])
+
+    told, untold = (
+        measure(protocol, subjects, Plan(detectors=("pca",), unlabelled=unlabelled)) for unlabelled in (False, True)
+    )
+
+    areas = [next(one.value for one in found.metrics if one.name == "beat_auroc") for found in (told, untold)]
+    assert areas[0] != areas[1]
+    assert areas[1] > 0.6
+    assert [one.n_positive for one in told.figures.patients] == [one.n_positive for one in untold.figures.patients]
+    assert untold.notes[-1].startswith("no fit was told which beats are normal")
+
+
 def test_records_without_annotated_anomalies_are_refused(tmp_path):
     folder = write(tmp_path, NAMES[:3])
     for name in NAMES[:3]:

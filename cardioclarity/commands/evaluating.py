@@ -22,6 +22,7 @@ def evaluate(  # noqa: PLR0913 - one argument per flag
     seeds: int = 1,
     detector: tuple[str, ...] = (),
     also: tuple[str, ...] = (),
+    unlabelled: bool = False,
     markdown: str | None = None,
     html: str | None = None,
     root_storage: RootStorage = ROOT_STORAGE,
@@ -43,6 +44,7 @@ def evaluate(  # noqa: PLR0913 - one argument per flag
         seeds: Number of fits, with seeds 0, 1 and so on, whose figures are averaged.
         detector: A detector of the fit, repeat for several; the default ensemble and all others beside it without.
         also: Folder or URL of another archive whose normal hearts every fit of beats learns from; none of it is tested.
+        unlabelled: Fit beats as if no record said which are normal, to see what labels are worth.
         markdown: File to write the table to.
         html: File to write a page with figures to.
         root_storage: How to reach the root.
@@ -64,6 +66,7 @@ def evaluate(  # noqa: PLR0913 - one argument per flag
             seeds=seeds,
             detectors=detector,
             also=also,
+            unlabelled=unlabelled,
         )
         for file in (markdown, html):
             _check_writable(file)

@@ -40,7 +40,7 @@ def evaluate(config: EvaluateConfig) -> Evaluation:
     training.check_names(config.detectors)
     archives = [open_storage(url, config.archive_storage) for url in config.archives]
     also = tuple(open_storage(url, config.archive_storage) for url in config.also)
-    plan = Plan(seeds=tuple(range(config.seeds)), detectors=config.detectors, also=also)
+    plan = Plan(seeds=tuple(range(config.seeds)), detectors=config.detectors, also=also, unlabelled=config.unlabelled)
     trained: frozenset[str] = frozenset()
     if config.model is not None:
         root = open_storage(config.root, config.root_storage)
@@ -108,13 +108,15 @@ def _check_use(config: EvaluateConfig, protocol: Protocol) -> None:
         "--seeds": config.seeds != 1,
         "--detector": bool(config.detectors),
         "--also": bool(config.also),
+        "--unlabelled": config.unlabelled,
     }
     if protocol.kind in FIT_NOTHING:
         useless, why = given, "fits nothing"
     elif protocol.kind in DRAW_NOTHING:
         useless, why = given | {"--model": False}, "draws nothing and fits no beat detector"
     elif protocol.kind != "beats":
-        useless, why = {"--also": given["--also"]}, "fits on its own records alone"
+        useless = {flag: given[flag] for flag in ("--also", "--unlabelled")}
+        why = "fits on its own records alone, all of them normal"
     else:
         return
     if named := " and ".join(flag for flag in useless if useless[flag]):

@@ -22,7 +22,6 @@ from cardioclarity.evaluation.tally import Scored
 from cardioclarity.examples import Examples, Recipe, prepare
 from cardioclarity.record import Record
 from cardioclarity.references import beat_classes, flutter, inside
-from cardioclarity.storage import Storage
 from cardioclarity.vocabulary import BEAT_CLASSES
 from cardioclarity.windows import of_windows
 
@@ -90,14 +89,16 @@ def measure(protocol: Protocol, subjects: Mapping[str, Subject], plan: Plan) -> 
             "beats needs annotations"
         )
     judged = tally.found(scored[False], scored[True], without=protocol.without, detectors=detectors)
-    return replace(judged, notes=(*judged.notes, *_taught(plan.also, more)))
+    return replace(judged, notes=(*judged.notes, *_taught(plan, more)))
 
 
-def _taught(also: Sequence[Storage], more: Sequence[Candidate]) -> Iterator[str]:
-    """Say what the fits learned from beside the protocol's own records."""
-    if also:
+def _taught(plan: Plan, more: Sequence[Candidate]) -> Iterator[str]:
+    """Say what the fits learned from, where it is not what the protocol says."""
+    if plan.unlabelled:
+        yield "no fit was told which beats are normal: all beats were taken as normal, and the strangest left out"
+    if plan.also:
         n_beats = sum(int(one.beats.sum()) for one in more)
-        where = " and ".join(archive.name for archive in also)
+        where = " and ".join(archive.name for archive in plan.also)
         yield f"every fit learned from {n_beats} normal beats of {len(more)} records of {where} too; none of them is tested"
 
 

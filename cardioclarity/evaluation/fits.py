@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cardioclarity import training
-from cardioclarity.cohort import Candidate, draw, is_sinus_rhythm, normals, split_by_patient
+from cardioclarity.cohort import Candidate, draw, is_sinus_rhythm, normals, split_by_patient, without_labels
 from cardioclarity.detectors import REGISTRY, column, detector
 from cardioclarity.detectors.protocol import Fitted
 from cardioclarity.ensemble import Model
@@ -133,12 +133,14 @@ class Plan:
             other registered detector.
         model: A model that was fitted elsewhere, in place of all fits.
         also: Archives whose normal hearts a fit of beats learns from beside those of the protocol.
+        unlabelled: Fit as if no record said which of its beats are normal.
     """
 
     seeds: tuple[int, ...] = (0,)
     detectors: tuple[str, ...] = ()
     model: Model | None = None
     also: tuple[Storage, ...] = ()
+    unlabelled: bool = False
 
     def panels(self, train: Sequence[Candidate], calibrate: Sequence[Candidate], recipe: Recipe) -> list[Panel]:
         """Fit once per seed; or give the model that there is, once.
@@ -153,6 +155,8 @@ class Plan:
         """
         if self.model is not None:
             return [Panel(model=self.model, others={}, standards=self.model.standards)]
+        if self.unlabelled:
+            train, calibrate = without_labels(train), without_labels(calibrate)
         return [self._fitted(train, calibrate, recipe, seed) for seed in self.seeds]
 
     def _fitted(self, train: Sequence[Candidate], calibrate: Sequence[Candidate], recipe: Recipe, seed: int) -> Panel:
