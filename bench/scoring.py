@@ -80,10 +80,14 @@ def _against_bare(name: str, member: FittedAutoencoder, read: Read) -> Row:
 
 
 def _repeated(read: Read, n_beats: int) -> Read:
-    """Make a day of the beats of one record."""
-    rows = np.resize(np.arange(len(read.beats)), n_beats)
-    chosen = torch.from_numpy(rows).to(read.sources[0].device)
-    return Read(beats=read.beats[rows], sources=read.sources, places=tuple(place[chosen] for place in read.places))
+    """Make a day of the beats of one record: as much to read as a day has, not one record that stays in the cache."""
+    n_times = -(-n_beats // len(read.beats))
+    places = [
+        torch.cat([place + time * len(source) for time in range(n_times)])[:n_beats]
+        for source, place in zip(read.sources, read.places, strict=True)
+    ]
+    sources = [torch.cat([source] * n_times) for source in read.sources]
+    return Read(beats=np.resize(read.beats, n_beats), sources=tuple(sources), places=tuple(places))
 
 
 def _for_each(call: Callable[..., object], items: Sequence[object]) -> None:
@@ -110,9 +114,15 @@ def _seconds(call: Callable[[], object], n_calls: int) -> float:
 
 
 def _wait() -> None:
-    if torch.cuda.is_available():
+    device = best_device().type
+    if device == "cuda":
         torch.cuda.synchronize()
+    elif device == "mps":
+        torch.mps.synchronize()
 
 
 def _where() -> str:
-    return torch.cuda.get_device_name() if torch.cuda.is_available() else f"CPU, {torch.get_num_threads()} threads"
+    device = best_device().type
+    if device == "cpu":
+        return f"CPU, {torch.get_num_threads()} threads"
+    return torch.cuda.get_device_name() if device == "cuda" else device

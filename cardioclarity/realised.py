@@ -38,8 +38,10 @@ class Sample:
         """Calibrate by the patient of each item, some patients left out."""
         kept = [row for row, patient in enumerate(self.patients) if patient not in without]
         pooled = [self.scores[row][self.chosen[row]] for row in kept]
-        short = {patient: f"{number:x}" for number, patient in enumerate(sorted(set(self.patients)))}  # sorts fast
-        whose = np.repeat(np.array([short[self.patients[row]] for row in kept], np.str_), list(map(len, pooled)))
+        numbers = {
+            patient: number for number, patient in enumerate(sorted(set(self.patients)))
+        }  # sort faster than names
+        whose = np.repeat(np.array([numbers[self.patients[row]] for row in kept], np.int64), list(map(len, pooled)))
         return Calibration.fit(np.concatenate([np.zeros(0, np.float32), *pooled]), whose)
 
 

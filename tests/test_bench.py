@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from builders import RECIPE, normals
 
 from bench import (
     command_line,
@@ -19,6 +20,7 @@ from bench import (
     planning,
     rhythm,
     scale,
+    scoring,
     segments,
     signal,
     training,
@@ -27,6 +29,8 @@ from bench.__main__ import BENCHES, as_json
 from bench.rounds import in_turn, least, middle, share
 from bench.rows import HEADINGS, Row, table
 from cardioclarity import models, readers
+from cardioclarity.cohort import Candidate
+from cardioclarity.evaluation.fits import beat_detectors
 from cardioclarity.readers.protocol import Source
 from cardioclarity.storage import open_storage
 from cardioclarity.synthetic.archive import MIT, wfdb_files
@@ -184,6 +188,35 @@ def test_the_training_bench_times_both_halves(archive):
 
     assert min(prepare.ours, fit.ours, both.ours) > 0
     assert fit.reached
+
+
+def test_the_scoring_bench_times_every_member_and_holds_each_network_against_itself(monkeypatch):
+    for name, value in {"_LEAST_S": 1e-3, "_ROUNDS": 1, "_BEATS": dict.fromkeys(scoring._BEATS, 300)}.items():
+        monkeypatch.setattr(scoring, name, value)
+    people = normals(10, 80)
+    candidates = [
+        Candidate(
+            patient_id=patient,
+            examples=record,
+            beats=beats,
+            classes=np.full(beats.shape, ""),
+            windows=windows,
+            rhythms=np.full(windows.shape, ""),
+            sinus_rhythm=False,
+        )
+        for record, patient, beats, windows in zip(
+            people.records, people.patients, people.beats, people.windows, strict=True
+        )
+    ]
+
+    rows = scoring.measured(candidates, RECIPE, seed=0)
+
+    timed = [one for one in rows if one.unit == "µs"]
+    against = {one.what.split(": ")[1].split(" ")[0]: one for one in rows if one.unit == "beats/s"}
+    assert len(timed) == len([*beat_detectors(), "rhythm", "quality", "all"])
+    assert against.keys() == {"ae-dense", "ae-conv", "ae-context", "ae-intervals"}
+    assert all(one.ours > 0 for one in rows)
+    assert all(one.ratio == one.ours / one.peer for one in against.values())
 
 
 def test_the_scale_bench_converts_and_scores_in_one_driver_and_knows_its_peak(tmp_path):

@@ -89,5 +89,12 @@ def test_fits_learn_from_more_hearts_and_the_same_beats_are_tested(folder, tmp_p
         (one.n_positive, one.n_negative) for one in more.figures.patients
     ]
     assert np.isfinite(areas[1].value)
-    assert not [note for note in alone.notes if "fit learned" in note]
-    assert more.notes[-1].endswith("of 3 records of " + stores(other)[0].name + " too; none of them is tested")
+    assert not [note for note in alone.notes if "beside those of the protocol" in note]
+    assert f"normal beats of 3 records of {stores(other)[0].name} stood beside" in more.notes[-1]
+
+
+def test_a_record_that_stands_in_two_archives_teaches_once(folder, caplog):
+    found = more_hearts(stores(folder, folder), Recipe(), tested=())
+
+    assert len(found) == len(NAMES)
+    assert caplog.text.count("is a copy of an earlier record") == len(NAMES)

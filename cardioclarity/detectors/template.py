@@ -30,6 +30,7 @@ _SCALE_FLOOR: Final = 1e-3  # a sixth of the smallest scale of real records; bea
 _TIMING: Final = slice(len(MORPHOLOGY), len(FEATURES))
 _QUIET: Final = "quiet"
 """Name of the array that holds the usual level of late beats, beside those of the features."""
+_QUIET_FLOOR: Final = 0.05  # a sixteenth of the usual level of real records, as for the scale
 _LEVEL_QUANTILE: Final = 0.4  # of the scores of late beats; of four in ten that are abnormal it still tells nothing
 
 
@@ -58,11 +59,12 @@ class Template:
     local_weight: float = 2.5
     global_weight: float = 2.0
 
-    def fit(self, normals: Normals, /, *, held_out: Normals, seed: int) -> "FittedTemplate":  # noqa: ARG002  # 11 medians need neither
-        """Learn the population's spread of each feature: the median over records of the record's robust spread.
+    def fit(self, normals: Normals, /, *, held_out: Normals, seed: int) -> "FittedTemplate":  # noqa: ARG002  # 12 medians need neither
+        """Learn from each record, and take the median over records: the spread of each feature, the level of late beats.
 
         Args:
-            normals: Records with beats enough for a template of their own count, the others are passed over.
+            normals: Records with beats enough for a template of their own count, the others are passed over. The normal beats
+                give the spreads; the levels are those of all late beats, as in scoring.
             held_out: Not used.
             seed: Not used.
 
@@ -77,8 +79,11 @@ class Template:
                 spreads.append(_spread(features[is_normal]))
                 measured.append((examples, features))
         fitted = FittedTemplate(settings=self, scale=_nan_median(np.array(spreads)), quiet=np.nan)
-        levels = [level for examples, features in measured for _, _, level in fitted.totals(examples, features)]
-        return replace(fitted, quiet=float(np.nanmedian([np.nan, *levels])) if np.isfinite(levels).any() else np.nan)
+        levels = [
+            _nan_median(np.array([[level] for _, _, level in fitted.totals(examples, features)]))
+            for examples, features in measured
+        ]
+        return replace(fitted, quiet=float(_nan_median(np.array([np.full(1, np.nan), *levels]))[0]))
 
     def load(self, arrays: Arrays, /) -> "FittedTemplate":
         """Rebuild a fitted detector from its scales by feature name, and its usual level."""
@@ -130,7 +135,7 @@ class FittedTemplate:
         features = _features(examples, self.settings.blocks(examples), self.settings.recipe)
         scores = np.full(len(features), np.nan, np.float32)
         for block, total, level in self.totals(examples, features):
-            restlessness = np.fmax(level / self.quiet, 1.0) if self.quiet > 0 else 1.0
+            restlessness = np.fmax(level / np.fmax(self.quiet, _QUIET_FLOOR), 1.0) if np.isfinite(self.quiet) else 1.0
             scores[block] = total / np.sqrt(restlessness)
         return scores
 

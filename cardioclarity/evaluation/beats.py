@@ -99,7 +99,10 @@ def _taught(plan: Plan, more: Sequence[Candidate]) -> Iterator[str]:
     if plan.also:
         n_beats = sum(int(one.beats.sum()) for one in more)
         where = " and ".join(archive.name for archive in plan.also)
-        yield f"every fit learned from {n_beats} normal beats of {len(more)} records of {where} too; none of them is tested"
+        yield (
+            f"{n_beats} normal beats of {len(more)} records of {where} stood beside those of the protocol, for fitting, early "
+            "stopping and calibration alike; none of them is tested"
+        )
 
 
 def _recipe(splits: Sequence[Split], subjects: Mapping[str, Subject], plan: Plan) -> Recipe:

@@ -43,7 +43,12 @@ def gather(archives: Sequence[Storage], recipe: Recipe, *, tested: Collection[st
 
 
 def _prepared(archives: Sequence[Storage], recipe: Recipe, tested: Collection[str]) -> Iterator[Candidate]:
+    seen: set[str] = set()
     for archive, record, key in _read(archives):
+        if record.record_id in seen:
+            log.warning("%s: %s is a copy of an earlier record and is passed over", archive.name, key)
+            continue
+        seen.add(record.record_id)
         if record.record_id in tested:
             raise NotFoundError(
                 f"{archive.name}: {key} is a copy of a record of the protocol, which would be fitted and tested; leave the "
