@@ -48,6 +48,12 @@ def test_odd_series_of_both_files_rank_above_normal_ones_and_whoever_abstains_is
     assert any("abstained from all series: template" in note for note in found.notes)
 
 
+def test_where_nobody_is_asked_for_the_members_of_the_population_view_are_fitted(archive):
+    found = measure(protocol(anomalous_of=["X_TRAIN"]), archive, Plan())
+
+    assert [one.scorer for one in found.metrics] == ["ae-dense", "ae-conv", "pca", "density", "ae-dense+conv"]
+
+
 def test_series_fill_both_windows():
     values = np.random.default_rng(0).normal(size=(3, 140)).astype(np.float32)
 

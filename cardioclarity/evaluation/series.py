@@ -1,7 +1,8 @@
 """Series: beats that come cut out and scaled, one per line behind its class, such as ECG5000; a smoke test.
 
 Each detector sees the series in its own window: the short one holds it as it is, the long one stretched. There are no RR
-intervals, so the record view abstains, and whoever abstains from all is left out.
+intervals and nothing is near, so the members of the population view are fitted; whoever else is asked for by name and
+abstains from all is left out.
 """
 
 import gzip
@@ -12,7 +13,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from cardioclarity.detectors import detector
+from cardioclarity.detectors import REGISTRY, detector
 from cardioclarity.detectors.protocol import Fitted, Normals
 from cardioclarity.errors import NotFoundError, UsageError
 from cardioclarity.evaluation.fits import Plan, beat_detectors, combined
@@ -22,7 +23,7 @@ from cardioclarity.evaluation.results import Figures, Found, curve_of
 from cardioclarity.evaluation.subjects import locate
 from cardioclarity.examples import QUALITY_FEATURES, RHYTHM_FEATURES, Examples, Recipe
 from cardioclarity.storage import Storage
-from cardioclarity.views import RECORD_VIEW, Standard
+from cardioclarity.views import POPULATION, RECORD_VIEW, Standard
 
 SUFFIXES: Final = (".txt", ".tsv", ".csv", ".txt.gz", ".tsv.gz", ".csv.gz")
 _STOPPING: Final = 0.2  # of the normal series, for early stopping: there is but one patient
@@ -186,7 +187,7 @@ def _members(
         ]
     if len(learned) < 2:
         raise NotFoundError(f"only {len(learned)} normal series to fit on")
-    names = plan.detectors or beat_detectors()
+    names = plan.detectors or tuple(name for name in beat_detectors() if REGISTRY[name].view == POPULATION)
     return [_fitted(names, learned, recipe, seed) for seed in plan.seeds]
 
 
