@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from cardioclarity.measured import Measured, Realised
+from cardioclarity.vocabulary import Head
 
 INTENDED_USE: Final = (
     "For research use only. Not a medical device. Not for diagnosis, treatment, monitoring or alarm. An absence of "
@@ -35,6 +36,9 @@ _CALIBRATION: Final = (
     *("record_view_patients", "record_view_beats", "calibration_is_disjoint"),
     *("beats_per_hour", "windows_per_hour", "population_median"),
 )
+ALARM_HEADS: Final = (Head.BEAT.value, Head.RHYTHM.value)
+"""Whose alarm levels a card says that they were tried, or that they were not."""
+
 METRICS: Final = ("beat", "rhythm", "rate", "quality", "noise", "subgroups")
 """What a card says that it was measured, or that it was not."""
 
@@ -90,13 +94,16 @@ def _alarm(calibration: Mapping[str, Any]) -> str:
     return f"- p-value of a beat that gives one false alarm per hour of normal ECG: {level}"
 
 
-def _realised(calibration: Mapping[str, Any]) -> list[str]:
-    """Say what the alarm levels gave on patients who were left out of the calibration."""
-    told = [Realised.load(one).line() for one in calibration.get("realised") or ()]
-    heads = f"{_NOT_MEASURED}, as fewer than three patients could be left out"
-    return ["- realised false alarms, per hour of normal ECG of patients left out of the calibration in turn:"] + [
-        f"  - {line}" for line in told or [heads]
-    ]
+def _realised(calibration: Mapping[str, Any]) -> Iterator[str]:
+    """Say what the alarm levels gave on patients who were left out of the calibration, and of which head nobody knows."""
+    told = [Realised.load(one) for one in calibration.get("realised") or ()]
+    yield (
+        "- realised false alarms, per hour of normal ECG of patients left out of the calibration in turn "
+        "(three at least, for the beat head patients held out from every fit):"
+    )
+    yield from (f"  - {one.line()}" for one in told)
+    known = {one.head for one in told}
+    yield from (f"  - {head}: {_NOT_MEASURED}" for head in ALARM_HEADS if head not in known)
 
 
 def _metrics(metrics: Mapping[str, Any]) -> Iterator[str]:

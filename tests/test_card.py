@@ -137,10 +137,18 @@ def test_where_nothing_is_known_nothing_is_claimed():
     text = card(with_training() | {"model": {"recipe": {}, "facts": {}}, "parameters": {}})
     assert "- records: not measured" in text
     assert "one false alarm per hour of normal ECG: not measured" in text
-    assert "not measured, as fewer than three patients could be left out" in text
+    assert "  - beat: not measured\n  - rhythm: not measured\n" in text
     assert "Further facts" not in text
     assert "None" not in text
     assert "null" not in text
+
+
+@pytest.mark.parametrize(("told", "missing"), [("beat", "rhythm"), ("rhythm", "beat")])
+def test_a_head_whose_alarms_nobody_counted_is_named_beside_the_other(told, missing):
+    realised = [asdict(replace(REALISED, head=told))]
+    lines = card(DESCRIPTION | {"model": {"recipe": {}, "facts": {"realised": realised}}}).splitlines()
+    assert f"  - {missing}: not measured" in lines
+    assert f"  - {told}: not measured" not in lines
 
 
 @pytest.mark.parametrize("name", ["groups", "metrics"])

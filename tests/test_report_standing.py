@@ -41,6 +41,17 @@ def test_the_alarms_that_were_met_stand_beside_those_that_were_asked_for():
     assert "Most alarms of the rhythm head" not in text
 
 
+@pytest.mark.parametrize(("told", "missing"), [(0, "rhythm"), (1, "beat")])
+def test_a_head_whose_alarms_nobody_counted_stands_beside_the_other_as_not_measured(told, missing):
+    one = pages.model().realised[told]
+
+    text = said(realised=(one,))
+
+    assert f"{one.head} {one.asked_for()} " in text
+    assert f"{missing} not measured" in text
+    assert f"{one.head} not measured" not in text
+
+
 def test_where_no_patient_has_five_minutes_there_is_neither_median_nor_largest():
     short = Realised.of("beat", 1.0, [Alarms(what="a" * 8, alarms=0, items=12, hours=1 / 360)])
 
@@ -59,7 +70,10 @@ def test_known_failures_and_what_was_not_measured_are_named():
     ("changes", "words"),
     [
         ({"measured": {}}, "How well it ranks what is abnormal was not measured"),
-        ({"realised": ()}, "Whether the alarm levels keep their word was not measured: fewer than three patients"),
+        (
+            {"realised": ()},
+            "beat not measured \N{EN DASH} \N{EN DASH} \N{EN DASH} \N{EN DASH} \N{EN DASH} \N{EN DASH} rhythm not measured \N{EN DASH} \N{EN DASH} \N{EN DASH} \N{EN DASH} \N{EN DASH} \N{EN DASH}",
+        ),
     ],
 )
 def test_a_model_that_measured_nothing_says_so(changes, words):

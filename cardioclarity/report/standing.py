@@ -1,11 +1,16 @@
 """The section of the page on the model: how well it ranks, where it fails, and whether its alarm levels keep their word."""
 
 from collections.abc import Iterator
+from typing import Final
 
+from cardioclarity.card import ALARM_HEADS
 from cardioclarity.measured import Figure, Measured, Realised
 from cardioclarity.report.view import ModelView
 from cardioclarity.report.words import row, table
 from cardioclarity.sheet import text
+
+_NOT_MEASURED: Final = "not measured"
+_NOTHING: Final = "\N{EN DASH}"
 
 
 def standing(model: ModelView | None) -> str:
@@ -36,8 +41,8 @@ def _learned(model: ModelView) -> str:
 def _ranking(model: ModelView) -> str:
     if not model.measured:
         return (
-            '<p class="empty">How well it ranks what is abnormal was not measured: no annotation of a held-out patient '
-            "tells both what is normal and what is not.</p>"
+            '<p class="empty">How well it ranks what is abnormal was not measured: it takes patients held out from every '
+            "fit, and annotations of theirs that tell both what is normal and what is not.</p>"
         )
     heads = ["Head", "Against normal ones", "AUROC", "95&nbsp;% interval", "Abnormal", "of patients", "Normal"]
     rows = [line for head, measured in model.measured.items() for line in _figures(head, measured)]
@@ -67,24 +72,22 @@ def _patient(one: Figure) -> str:
 
 
 def _alarms(model: ModelView) -> str:
-    if not model.realised:
-        return (
-            '<p class="empty">Whether the alarm levels keep their word was not measured: fewer than three patients could '
-            "be left out of the calibration.</p>"
-        )
     heads = ["Head", "Asked for", "Met, mean", "Median", "Largest", "Alarms", "in hours", "of patients"]
     caption = "False alarms per hour, asked for and met"
     note = (
         "Each patient was judged by the calibration of the others, where it is annotated normal; single beats and windows "
-        "count, before neighbours are merged. Median and largest are of patients with five minutes or more."
+        "count, before neighbours are merged. Median and largest are of patients with five minutes or more. It takes three patients "
+        "who can be left out, for the beat head of those held out from every fit."
     )
     most = "".join(f"<p>{_most(one)}</p>" for one in model.realised if one.most())
-    rows = ["<tbody>", *map(_realised, model.realised), "</tbody>"]
+    known = {one.head for one in model.realised}
+    missing = (row(head, _NOT_MEASURED, *[_NOTHING] * 6) for head in ALARM_HEADS if head not in known)
+    rows = ["<tbody>", *map(_realised, model.realised), *missing, "</tbody>"]
     return f'{table("realised", caption, heads, rows)}<p class="quiet">{note}</p>{most}'
 
 
 def _realised(one: Realised) -> str:
-    middle, largest = ("\N{EN DASH}" if value is None else f"{value:.2g}" for value in (one.median, one.largest))
+    middle, largest = (_NOTHING if value is None else f"{value:.2g}" for value in (one.median, one.largest))
     counts = (f"{one.alarms}", f"{one.hours:.3g}", f"{one.patients}")
     return row(text(one.head), text(one.asked_for()), f"{one.mean:.2g}", middle, largest, *counts)
 
