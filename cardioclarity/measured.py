@@ -16,7 +16,7 @@ NORMAL: Final = "N"
 """The class of normal items; every other word is a class of abnormal ones, and an item without a word counts for none."""
 
 FEWEST: Final = 5
-"""Patients whose abnormal items a figure must rest on to have an interval: four can be drawn in 35 ways only."""
+"""Patients of abnormal items, and as many of normal ones, for a figure to have an interval: four can be drawn in 35 ways."""
 
 N_WORST: Final = 3
 LEAST_HOURS: Final = 1 / 12
@@ -60,6 +60,7 @@ class Figure:
         patients: How many patients gave abnormal items.
         abnormal: How many abnormal items.
         normal: How many normal ones.
+        normal_patients: How many patients gave normal items; None in a model of before.
     """
 
     what: str
@@ -69,6 +70,7 @@ class Figure:
     patients: int
     abnormal: int
     normal: int
+    normal_patients: int | None = None
 
     def value(self) -> str:
         """Write the figure alone."""
@@ -79,13 +81,14 @@ class Figure:
         if self.auroc is None:
             return "none there" if not self.abnormal else "too few in each patient"
         if self.low is None or self.high is None:
-            return "one patient" if self.patients == 1 else f"too few patients ({self.patients})"
+            return "too few patients"
         return f"{self.low:.4f} to {self.high:.4f}"
 
     def basis(self) -> str:
         """Say what the figure rests on."""
         of = "patient" if self.patients == 1 else "patients"
-        return f"{self.abnormal} abnormal of {self.patients} {of}, {self.normal} normal"
+        normal = "" if self.normal_patients is None else f" of {self.normal_patients}"
+        return f"{self.abnormal} abnormal of {self.patients} {of}, {self.normal} normal{normal}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -266,7 +269,14 @@ def measure(records: Sequence[Labelled], *, item: str, classes: Sequence[str] = 
     mean = _mean(own, *counts)
     alone = [
         Figure(
-            what=name, auroc=float(area), low=None, high=None, patients=1, abnormal=int(abnormal), normal=int(normal)
+            what=name,
+            auroc=float(area),
+            low=None,
+            high=None,
+            patients=1,
+            abnormal=int(abnormal),
+            normal=int(normal),
+            normal_patients=1,
         )
         for name, area, abnormal, normal in zip(names.values(), own, *counts, strict=True)
         if np.isfinite(area)
@@ -288,10 +298,11 @@ def _worst_first(figures: Sequence[Figure]) -> tuple[Figure, ...]:
 
 
 def _figure(what: str, ranking: Ranking) -> Figure:
-    """Take the AUROC, and its interval over the patients."""
-    patients = int((ranking.n_positive > 0).sum())
+    """Take the AUROC, and its interval over the patients: each kind of items must come from enough of them."""
+    patients, normal_patients = (int((given > 0).sum()) for given in (ranking.n_positive, ranking.n_negative))
+    fewest = min(patients, normal_patients)
     draws = Draws.of(np.ones(len(ranking.n_positive), bool))
-    low, high = _interval(ranking.auroc(draws.weights) if patients >= FEWEST else None, patients)
+    low, high = _interval(ranking.auroc(draws.weights) if fewest >= FEWEST else None, fewest)
     return Figure(
         what=what,
         auroc=_known(ranking.auroc()[0]),
@@ -300,6 +311,7 @@ def _figure(what: str, ranking: Ranking) -> Figure:
         patients=patients,
         abnormal=int(ranking.n_positive.sum()),
         normal=int(ranking.n_negative.sum()),
+        normal_patients=normal_patients,
     )
 
 
@@ -317,6 +329,7 @@ def _mean(own: Floats, abnormal: NDArray[np.int64], normal: NDArray[np.int64]) -
         patients=patients,
         abnormal=int(abnormal[is_told].sum()),
         normal=int(normal[is_told].sum()),
+        normal_patients=patients,
     )
 
 

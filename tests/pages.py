@@ -164,7 +164,8 @@ def model(**changes: Any) -> ModelView:
     def figure(what: str, auroc: float, patients: int = 6, abnormal: int = 900) -> Figure:
         enough = patients >= 5
         low, high = (auroc - 0.03, min(auroc + 0.01, 1.0)) if enough else (None, None)
-        return Figure(what=what, auroc=auroc, low=low, high=high, patients=patients, abnormal=abnormal, normal=11_250)
+        counts = {"patients": patients, "abnormal": abnormal, "normal": 11_250, "normal_patients": 8}
+        return Figure(what=what, auroc=auroc, low=low, high=high, **counts)
 
     classes = (figure("F", 0.9123, 1, 11), figure("S", 0.9571), figure("V", 0.9941, abnormal=6_120))
     beat = Measured(

@@ -11,7 +11,7 @@ from cardioclarity.card import INTENDED_USE, card
 from cardioclarity.examples import Recipe
 from cardioclarity.measured import Alarms, Figure, Measured, Realised
 
-FIGURE = Figure(what="all", auroc=0.987, low=0.95, high=0.999, patients=6, abnormal=120, normal=9000)
+FIGURE = Figure(what="all", auroc=0.987, low=0.95, high=0.999, patients=6, abnormal=120, normal=9000, normal_patients=6)
 FUSION = replace(FIGURE, what="F", auroc=0.8123, low=None, high=None, patients=2, abnormal=14)
 MEASURED = Measured(
     item="beat",
@@ -111,9 +111,9 @@ def test_a_card_has_all_its_sections_in_order():
         ("Metrics", "- beat: 6 patients, 7 records"),
         (
             "Metrics",
-            "  - all abnormal beats: AUROC 0.9870 (0.9500 to 0.9990; 120 abnormal of 6 patients, 9000 normal)",
+            "  - all abnormal beats: AUROC 0.9870 (0.9500 to 0.9990; 120 abnormal of 6 patients, 9000 normal of 6)",
         ),
-        ("Metrics", "  - class F: AUROC 0.8123 (too few patients (2); 14 abnormal of 2 patients, 9000 normal)"),
+        ("Metrics", "  - class F: AUROC 0.8123 (too few patients; 14 abnormal of 2 patients, 9000 normal of 6)"),
         ("Metrics", "  - worst patients, by a record of theirs: 0123abcd 0.8123 (14 abnormal, 9000 normal)"),
         ("Metrics", "- rhythm: not measured"),
         ("Metrics", "- worst lead: 0.91"),

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cardioclarity.measured import FEWEST, N_WORST, Alarms, Labelled, Measured, Realised, measure
+from cardioclarity.measured import FEWEST, N_WORST, Alarms, Figure, Labelled, Measured, Realised, measure
 from cardioclarity.metrics import auroc
 
 COUNTS = {"V": 20, "S": 12}
@@ -40,7 +40,27 @@ def test_of_fewer_patients_the_figure_stands_with_the_words_that_they_are_too_fe
 
     assert measured.overall.auroc is not None
     assert (measured.overall.low, measured.overall.high) == (None, None)
-    assert f"too few patients ({FEWEST - 1})" in next(measured.lines())
+    assert "(too few patients; 128 abnormal of 4 patients, 240 normal of 4)" in next(measured.lines())
+
+
+@pytest.mark.parametrize("n_normal_patients", [1, FEWEST - 1, FEWEST])
+def test_an_interval_takes_enough_patients_of_normal_items_too(n_normal_patients):
+    """Of one patient's normal items the draws would show how ill patients differ, and not how healthy ones do."""
+    records = [labelled(at, n_normal=60 if at < n_normal_patients else 0) for at in range(FEWEST)]
+
+    found = measure(records, item="beat").overall
+
+    assert (found.patients, found.normal_patients) == (FEWEST, n_normal_patients)
+    assert (found.low is None) == (n_normal_patients < FEWEST)
+    assert found.basis() == f"160 abnormal of 5 patients, {n_normal_patients * 60} normal of {n_normal_patients}"
+    if n_normal_patients < FEWEST:
+        assert found.interval() == "too few patients"
+
+
+def test_a_figure_of_a_model_of_before_tells_nothing_of_the_patients_with_normal_items():
+    found = Figure(what="F", auroc=0.9, low=None, high=None, patients=2, abnormal=14, normal=9000)
+
+    assert found.basis() == "14 abnormal of 2 patients, 9000 normal"
 
 
 def test_only_patients_with_items_of_a_class_count_for_its_interval():
@@ -51,7 +71,7 @@ def test_only_patients_with_items_of_a_class_count_for_its_interval():
 
     fusion = next(one for one in measured.classes if one.what == "F")
     assert (fusion.patients, fusion.low) == (1, None)
-    assert fusion.interval() == "one patient"
+    assert fusion.interval() == "too few patients"
 
 
 def test_the_worst_class_and_the_worst_patient_come_first():
@@ -76,7 +96,9 @@ def test_the_worst_class_and_the_worst_patient_come_first():
 def test_a_class_that_nobody_has_is_named_as_not_measured():
     measured = measure(many(), item="beat", classes=("F",))
 
-    assert "class F: AUROC not measured (none there; 0 abnormal of 0 patients, 300 normal)" in list(measured.lines())
+    assert "class F: AUROC not measured (none there; 0 abnormal of 0 patients, 300 normal of 5)" in list(
+        measured.lines()
+    )
 
 
 @pytest.mark.parametrize("counts", [{}, {"": 30}])

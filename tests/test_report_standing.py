@@ -22,8 +22,8 @@ def test_it_says_what_the_model_is_made_of_and_whom_it_learned_from():
 def test_each_figure_stands_with_its_interval_and_what_it_rests_on():
     text = said()
 
-    assert "beat all abnormal beats 0.9876 0.9576 to 0.9976 900 6 11 250" in text
-    assert "beat class F 0.9123 one patient 11 1 11 250" in text
+    assert "beat all abnormal beats 0.9876 0.9576 to 0.9976 900 6 11 250 8" in text
+    assert "beat class F 0.9123 too few patients 11 1 11 250 8" in text
 
 
 def test_the_worst_class_and_the_worst_patient_stand_first():

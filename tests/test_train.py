@@ -169,7 +169,7 @@ def test_the_card_says_how_well_beats_of_held_out_patients_are_ranked(root):
     card = (root / "models" / model_id / "CARD.md").read_text()
     assert "class S: AUROC" in card
     assert "class F: AUROC not measured (none there" in card
-    assert "too few patients" in card or "one patient" in card
+    assert "too few patients" in card
     assert "worst patients, by a record of theirs" in card
 
 
@@ -177,7 +177,7 @@ def test_the_card_says_what_was_not_measured(root):
     model_id = train(root, seed=next(seed for seed in range(20) if not _ill_patient_calibrates(root, seed))).model_id
 
     card = (root / "models" / model_id / "CARD.md").read_text()
-    assert "- beat: not measured" in card
+    assert "\n- beat: not measured" in card
     assert "- subgroups: not measured" in card
 
 

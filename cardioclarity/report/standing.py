@@ -44,7 +44,8 @@ def _ranking(model: ModelView) -> str:
             '<p class="empty">How well it ranks what is abnormal was not measured: it takes patients held out from every '
             "fit, and annotations of theirs that tell both what is normal and what is not.</p>"
         )
-    heads = ["Head", "Against normal ones", "AUROC", "95&nbsp;% interval", "Abnormal", "of patients", "Normal"]
+    heads = ["Head", "Against normal ones", "AUROC", "95&nbsp;% interval", "Abnormal", "of patients"]
+    heads += ["Normal", "of patients"]
     rows = [line for head, measured in model.measured.items() for line in _figures(head, measured)]
     worst = "".join(f"<p>{_worst(head, measured)}</p>" for head, measured in model.measured.items())
     return (
@@ -56,7 +57,8 @@ def _figures(head: str, measured: Measured) -> Iterator[str]:
     for name, one in measured.figures():
         counts = (f"{number:,}".replace(",", "\N{NARROW NO-BREAK SPACE}") for number in (one.abnormal, one.patients))
         normal = f"{one.normal:,}".replace(",", "\N{NARROW NO-BREAK SPACE}")
-        yield row(text(head), text(name), text(one.value()), text(one.interval()), *counts, normal)
+        of = _NOTHING if one.normal_patients is None else f"{one.normal_patients}"
+        yield row(text(head), text(name), text(one.value()), text(one.interval()), *counts, normal, of)
 
 
 def _worst(head: str, measured: Measured) -> str:
