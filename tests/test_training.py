@@ -286,6 +286,22 @@ def test_the_beats_of_a_patient_are_counted_by_a_calibration_that_none_of_them_h
     assert with_odd.alarms > template_only.facts.realised[0].alarms + 30
 
 
+def test_ectopic_beats_of_a_held_out_patient_are_neither_false_alarms_nor_hours_of_normal_ecg():
+    ill = normals(1, 100, seed=7, unusual=range(10, 90, 8))
+    masks = (*ill.beats, *CALIBRATING.beats[1:])
+    calibrating = replace(CALIBRATING, records=(*ill.records, *CALIBRATING.records[1:]), beats=masks)
+
+    model = fit(("template",), calibrating)
+
+    found, hours = model.facts.realised[0], 0.0
+    for record, is_normal in zip(calibrating.records, masks, strict=True):
+        between = record.rr_s[1:][is_normal[1:] & is_normal[:-1]]
+        is_judged = is_normal & np.isfinite(model.evidence(record).beat_p)
+        hours += is_judged.sum() * between.mean(dtype=np.float64) / 3600
+    assert found.alarms == 0
+    assert found.hours == pytest.approx(hours)
+
+
 def test_where_the_held_out_patients_took_part_in_the_fit_no_false_alarm_of_theirs_is_told():
     model = training.fit(FITTING, FITTING, FITTING, recipe=RECIPE, detectors=("template",), seed=0)
 
