@@ -14,9 +14,15 @@ INTENDED_USE: Final = (
 
 _NOT_MEASURED: Final = "not measured"
 
+BEATS_COUNTED: Final = (
+    "Where beats are annotated, only detections at one of them count: neither a T wave or noise that was taken for a beat, "
+    "nor an abnormal beat that was not found. An evaluation counts both."
+)
+"""Which beats count in what a model says of itself."""
+
 _METRICS_FROM: Final = (
-    "On the patients held out for calibration, whom no fit has seen, at the R peaks that are found in each record; "
-    "intervals are 95 % percentile intervals of a bootstrap over patients."
+    "On the patients held out for calibration, whom no fit has seen, at the R peaks that are found in each record. "
+    f"{BEATS_COUNTED} That holds for the false alarms above too. Intervals are 95 % percentile intervals of a bootstrap over patients."
 )
 
 _OUT_OF_SCOPE: Final = "Paced hearts, children, recordings under 10 s, rates under 100 Hz, leads not in the list below."

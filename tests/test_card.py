@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cardioclarity.card import INTENDED_USE, card
+from cardioclarity.card import BEATS_COUNTED, INTENDED_USE, card
 from cardioclarity.examples import Recipe
 from cardioclarity.measured import Alarms, Figure, Measured, Realised
 
@@ -154,6 +154,10 @@ def test_a_head_whose_alarms_nobody_counted_is_named_beside_the_other(told, miss
 @pytest.mark.parametrize("name", ["groups", "metrics"])
 def test_a_group_of_facts_may_be_missing_as_a_whole(name):
     assert "not measured" in card(with_training(**{name: None}))
+
+
+def test_a_card_says_which_beats_do_not_count():
+    assert BEATS_COUNTED in section(card(DESCRIPTION), "Metrics")
 
 
 def test_a_level_above_every_beat_is_one():

@@ -4,6 +4,7 @@ import pages
 import pytest
 from test_report_page import Reading
 
+from cardioclarity.card import BEATS_COUNTED
 from cardioclarity.measured import Alarms, Realised
 from cardioclarity.report.standing import standing
 
@@ -50,6 +51,11 @@ def test_a_head_whose_alarms_nobody_counted_stands_beside_the_other_as_not_measu
     assert f"{one.head} {one.asked_for()} " in text
     assert f"{missing} not measured" in text
     assert f"{one.head} not measured" not in text
+
+
+def test_which_beats_do_not_count_is_said_whatever_was_measured():
+    assert BEATS_COUNTED in said()
+    assert BEATS_COUNTED in said(measured={}, realised=())
 
 
 def test_where_no_patient_has_five_minutes_there_is_neither_median_nor_largest():

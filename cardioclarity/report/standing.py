@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Final
 
-from cardioclarity.card import ALARM_HEADS
+from cardioclarity.card import ALARM_HEADS, BEATS_COUNTED
 from cardioclarity.measured import Figure, Measured, Realised
 from cardioclarity.report.view import ModelView
 from cardioclarity.report.words import row, table
@@ -79,7 +79,8 @@ def _alarms(model: ModelView) -> str:
     note = (
         "Each patient was judged by the calibration of the others, where it is annotated normal; single beats and windows "
         "count, before neighbours are merged. Median and largest are of patients with five minutes or more. It takes three patients "
-        "who can be left out, for the beat head of those held out from every fit."
+        "who can be left out, for the beat head of those held out from every fit. "
+        f"{BEATS_COUNTED} That holds for the ranking too."
     )
     most = "".join(f"<p>{_most(one)}</p>" for one in model.realised if one.most())
     known = {one.head for one in model.realised}
