@@ -1,4 +1,4 @@
-"""What was measured of a model on patients who took no part in its fit: figures, worst first, and the words for them."""
+"""What was measured of a model on patients whom the fit that scored them had not seen: figures, worst first, and words."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -162,9 +162,10 @@ class Alarms:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Realised:
-    """False alarms per hour of normal ECG on patients who calibrated nothing, beside what was asked for.
+    """False alarms per hour of normal ECG on patients left out of the calibration, beside what was asked for.
 
-    Single beats or windows count, before neighbours are merged into one event.
+    The patient's own scores come from fits without him: for beats the model's members, for windows a fit on the other folds
+    of all patients. Single beats or windows count, before neighbours are merged into one event.
 
     Attributes:
         head: ``beat`` or ``rhythm``.

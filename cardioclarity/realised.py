@@ -1,4 +1,8 @@
-"""False alarms on patients who calibrated nothing: each is left out in turn, and judged by the calibration of the others."""
+"""False alarms on patients left out of the calibration: each in turn is judged by the calibration of the others.
+
+No fit is repeated for it. What the others' record view and rhythm head say comes from fits on folds of all patients, so a few
+medians behind the level may have been learned from the one left out; what is said of himself never was.
+"""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -47,7 +51,7 @@ class Sample:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Unseen:
-    """Normal items of patients whom no fit has seen, and how a calibration judges them.
+    """Normal items of patients, scored by fits that have not seen them, and how a calibration judges them.
 
     Attributes:
         records: Per record its id.
