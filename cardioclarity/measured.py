@@ -22,7 +22,9 @@ N_WORST: Final = 3
 LEAST_HOURS: Final = 1 / 12
 """Five minutes: of a shorter stretch of normal ECG one alarm makes more than a dozen per hour, which says nothing."""
 
-_FULL_ITEMS: Final = 360  # as in the calibration: a patient with fewer items counts by what he gave
+FULL_ITEMS: Final = 360
+"""A patient with fewer items counts by what he gave, in a mean as in a calibration."""
+
 RECORD_DIGITS: Final = 8
 """Digits of a record id that name a patient: as many as the report shows."""
 
@@ -194,7 +196,7 @@ class Realised:
     @classmethod
     def of(cls, head: str, asked: float, patients: Sequence[Alarms]) -> Self:
         """Sum up what the patients met; there must be one."""
-        per_hour, weights = [one.per_hour for one in patients], [min(one.items, _FULL_ITEMS) for one in patients]
+        per_hour, weights = [one.per_hour for one in patients], [min(one.items, FULL_ITEMS) for one in patients]
         long = [one for one in patients if one.hours >= LEAST_HOURS]
         worst = sorted(long, key=lambda one: (-one.per_hour, one.what))
         return cls(
