@@ -20,6 +20,15 @@ def test_it_says_what_the_model_is_made_of_and_whom_it_learned_from():
     )
 
 
+def test_thousands_of_patients_and_hours_are_written_as_all_counts_are():
+    found = Realised.of("beat", 1.0, [Alarms(what="a" * 8, alarms=4321, items=9, hours=2345.6)] * 1200)
+
+    text = said(patients=4500, held_out=1125, hours=12_345.6, realised=(found,))
+
+    assert "4 500 patients, 12 346 hours; 1 125 of the patients" in text
+    assert "5 185 200 2 814 720 1 200" in text
+
+
 def test_each_figure_stands_with_its_interval_and_what_it_rests_on():
     text = said()
 

@@ -16,6 +16,7 @@ from cardioclarity.report.words import (
     MEND,
     STATE_WORDS,
     clock,
+    number,
     p_in_words,
     row,
     seconds_in_words,
@@ -62,12 +63,8 @@ def _utc(when: object) -> str:
     return f"{when.astimezone(dt.UTC):%d %B %Y, %H:%M} UTC" if isinstance(when, dt.datetime) else "time unknown"
 
 
-def _number(value: float) -> str:
-    return f"{value:,.0f}".replace(",", "\N{NARROW NO-BREAK SPACE}")
-
-
 def _about(value: float) -> str:
-    return _number(value) if value >= 10 else f"{value:.2g}"
+    return number(value) if value >= 10 else f"{value:.2g}"
 
 
 def _lineage(view: PageView) -> str:
@@ -88,15 +85,15 @@ def _numbers(view: PageView) -> str:
     parts.append(("quarantined", "quarantined", set_aside))
     total = sum(count for _, _, count in parts)
     tiles = "".join(
-        f'<div class="tile {kind}"><dt>{word}</dt><dd>{_number(count)}</dd></div>' for word, kind, count in parts
+        f'<div class="tile {kind}"><dt>{word}</dt><dd>{number(count)}</dd></div>' for word, kind, count in parts
     )
     bar = "".join(f'<i class="{kind}" style="flex-grow:{count}"></i>' for _, kind, count in parts if count)
     run = view.run
     return (
-        f'<dl class="sum"><div class="tile total"><dt>records read</dt><dd>{_number(total)}</dd></div>{tiles}</dl>'
+        f'<dl class="sum"><div class="tile total"><dt>records read</dt><dd>{number(total)}</dd></div>{tiles}</dl>'
         f'<div class="bar" aria-hidden="true">{bar}</div>'
-        f'<p class="account">This run alone: <b>{_number(run["inputs"])}</b> inputs = {_number(run["done"])} done + '
-        f"{_number(run['quarantined'])} quarantined + {_number(run['already_done'])} already done.</p>"
+        f'<p class="account">This run alone: <b>{number(run["inputs"])}</b> inputs = {number(run["done"])} done + '
+        f"{number(run['quarantined'])} quarantined + {number(run['already_done'])} already done.</p>"
     )
 
 
@@ -110,8 +107,8 @@ def _chance(view: PageView) -> str:
         items.append(
             f'<li><h3>{text(level.head).capitalize()}</h3><p class="pair"><span>{chance}'
             f"<small>expected by chance</small></span>"
-            f"<span>{_number(level.found)}<small>found</small></span></p><p>At {rate}, {hours} hours of readable ECG "
-            f"would raise about {chance} alarms by chance if all of it were normal; {_number(level.found)} were found.</p></li>"
+            f"<span>{number(level.found)}<small>found</small></span></p><p>At {rate}, {hours} hours of readable ECG "
+            f"would raise about {chance} alarms by chance if all of it were normal; {number(level.found)} were found.</p></li>"
         )
     note = "Rate limits are fixed rules and raise no alarm by chance; a misread beat can."
     return f'<ul class="chance">{"".join(items)}</ul><p class="quiet">{note}</p>'
@@ -136,8 +133,8 @@ def _look(view: PageView) -> str:
                 row(
                     text(label),
                     text(kind),
-                    *(_number(by[s]) if by.get(s) else '<span class="nil">0</span>' for s in severities),
-                    f"<b>{_number(sum(by.values()))}</b>",
+                    *(number(by[s]) if by.get(s) else '<span class="nil">0</span>' for s in severities),
+                    f"<b>{number(sum(by.values()))}</b>",
                 )
                 for (kind, label), by in sorted(view.event_counts.items(), key=lambda kv: -sum(kv[1].values()))
             ),
@@ -145,19 +142,19 @@ def _look(view: PageView) -> str:
         ],
     )
     shown, total = view.events, view.n_events
-    more = f", the first {len(shown)} of {_number(total)}" if total > len(shown) else ""
+    more = f", the first {len(shown)} of {number(total)}" if total > len(shown) else ""
     heads = ["Severity", "Event", "Record", "Start", "Duration", "Lead", "Value", "p-value"]
     listed = table(
         "events",
         f"Events, worst first{more}",
         heads,
-        (_event(event, view, number, heads) for number, event in enumerate(shown)),
+        (_event(event, view, place, heads) for place, event in enumerate(shown)),
     )
     rest = '<p class="quiet">All of them stand in the table <code>events</code>.</p>' if more else ""
     return matrix + listed + rest
 
 
-def _event(event: Mapping[str, Any], view: PageView, number: int, heads: Sequence[str]) -> str:
+def _event(event: Mapping[str, Any], view: PageView, place: int, heads: Sequence[str]) -> str:
     cells = [
         f"{text(event['label'])} <small>{text(event['kind'])}</small>",
         f'<code title="{text(event["record_id"])}">{text(str(event["record_id"])[:8])}</code>',
@@ -170,7 +167,7 @@ def _event(event: Mapping[str, Any], view: PageView, number: int, heads: Sequenc
     explanation = view.explanations.get(event["event_id"])
     drawn = _drawn(explanation, view) if explanation else '<p class="quiet">There is no strip for this event.</p>'
     ids = f"event <code>{text(event['event_id'])}</code> · record <code>{text(event['record_id'])}</code>"
-    is_open = " open" if number < N_OPEN else ""
+    is_open = " open" if place < N_OPEN else ""
     labelled = "".join(f'<td data-head="{head}">{cell}</td>' for head, cell in zip(heads[1:], cells, strict=True))
     return (
         f'<tbody><tr><th scope="row">{_badge(event["severity"])}</th>{labelled}</tr>'
@@ -201,7 +198,7 @@ def _records(view: PageView) -> str:
     if not view.records:
         return '<p class="empty">No record has been scored by this model.</p>'
     shown, total = view.records, sum(view.counts.values())
-    more = f", the first {len(shown)} of {_number(total)}" if total > len(shown) else ""
+    more = f", the first {len(shown)} of {number(total)}" if total > len(shown) else ""
     listed = table(
         "records",
         f"Records, flagged first{more}",
@@ -227,9 +224,9 @@ def _record(record: RecordRow) -> str:
         f'<code title="{text(record.record_id)}">{text(record.record_id[:8])}</code>',
         _state(record.state, STATE_WORDS[record.state]),
         *(_answer(head, record.states.get(head, State.UNSCORABLE)) for head in Head),
-        _number(record.n_events),
+        number(record.n_events),
         f"<small>{least}</small> <b>{median}</b> <small>{greatest}</small>",
-        _number(record.n_beats),
+        number(record.n_beats),
         f"{100 * record.readable:.0f}&nbsp;%",
         clock(record.duration_s),
     )
@@ -270,7 +267,7 @@ def _set_aside(quarantine: Sequence[Quarantine]) -> str:
     rows = [
         row(
             text(group.reason.replace("_", " ")),
-            _number(group.count),
+            number(group.count),
             text(group.example),
             text(MEND.get(group.reason, "See the documentation.")),  # type: ignore[call-overload]  # a newer version may know more reasons
         )

@@ -6,7 +6,7 @@ from typing import Final
 from cardioclarity.card import ALARM_HEADS, BEATS_COUNTED
 from cardioclarity.measured import Figure, Measured, Realised
 from cardioclarity.report.view import ModelView
-from cardioclarity.report.words import row, table
+from cardioclarity.report.words import number, row, table
 from cardioclarity.sheet import text
 
 _NOT_MEASURED: Final = "not measured"
@@ -31,11 +31,16 @@ def standing(model: ModelView | None) -> str:
 
 def _learned(model: ModelView) -> str:
     """Say what it is made of and whom it learned from."""
-    known = {"patients": model.patients, "hours": None if model.hours is None else f"{model.hours:.3g}"}
-    of = ", ".join(f"{text(value)} {name}" for name, value in known.items() if value is not None)
-    apart = "" if model.held_out is None else f"; {text(model.held_out)} of the patients were held out from every fit"
+    patients = "" if model.patients is None else f"{number(model.patients)} patients"
+    hours = "" if model.hours is None else f"{_hours(model.hours)} hours"
+    of = ", ".join(filter(None, (patients, hours)))
+    apart = "" if model.held_out is None else f"; {number(model.held_out)} of the patients were held out from every fit"
     learned = f" They learned from {of}{apart}." if of else ""
     return f"Detectors: {', '.join(f'<code>{text(name)}</code>' for name in model.detectors)}.{learned}"
+
+
+def _hours(value: float) -> str:
+    return number(value) if value >= 100 else f"{value:.3g}"
 
 
 def _ranking(model: ModelView) -> str:
@@ -55,10 +60,9 @@ def _ranking(model: ModelView) -> str:
 
 def _figures(head: str, measured: Measured) -> Iterator[str]:
     for name, one in measured.figures():
-        counts = (f"{number:,}".replace(",", "\N{NARROW NO-BREAK SPACE}") for number in (one.abnormal, one.patients))
-        normal = f"{one.normal:,}".replace(",", "\N{NARROW NO-BREAK SPACE}")
-        of = _NOTHING if one.normal_patients is None else f"{one.normal_patients}"
-        yield row(text(head), text(name), text(one.value()), text(one.interval()), *counts, normal, of)
+        counts = (one.abnormal, one.patients, one.normal, one.normal_patients)
+        told = (_NOTHING if count is None else number(count) for count in counts)
+        yield row(text(head), text(name), text(one.value()), text(one.interval()), *told)
 
 
 def _worst(head: str, measured: Measured) -> str:
@@ -91,7 +95,7 @@ def _alarms(model: ModelView) -> str:
 
 def _realised(one: Realised) -> str:
     middle, largest = (_NOTHING if value is None else f"{value:.2g}" for value in (one.median, one.largest))
-    counts = (f"{one.alarms}", f"{one.hours:.3g}", f"{one.patients}")
+    counts = (number(one.alarms), _hours(one.hours), number(one.patients))
     return row(text(one.head), text(one.asked_for()), f"{one.mean:.2g}", middle, largest, *counts)
 
 

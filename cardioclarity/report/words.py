@@ -36,6 +36,11 @@ MEND: Final = {
 """What a person can do about each reason of the quarantine."""
 
 
+def number(value: float) -> str:
+    """Write a whole number, a narrow space between its thousands."""
+    return f"{value:,.0f}".replace(",", "\N{NARROW NO-BREAK SPACE}")
+
+
 def clock(seconds: float) -> str:
     """Write a time since the record's start as hh:mm:ss."""
     whole = math.floor(seconds)
