@@ -78,7 +78,7 @@ def card(description: Mapping[str, Any]) -> str:
         "Calibration and alarm levels": [
             *_items(calibration, *_CALIBRATION),
             _alarm(calibration),
-            *_realised(calibration),
+            *_alarm_lines(calibration),
         ],
         "Metrics": [_METRICS_FROM, "", *_metrics(metrics)],
         "Known failures": [f"- {failure}" for failure in KNOWN_FAILURES],
@@ -100,7 +100,7 @@ def _alarm(calibration: Mapping[str, Any]) -> str:
     return f"- p-value of a beat that gives one false alarm per hour of normal ECG: {level}"
 
 
-def _realised(calibration: Mapping[str, Any]) -> Iterator[str]:
+def _alarm_lines(calibration: Mapping[str, Any]) -> Iterator[str]:
     """Say what the alarm levels gave on patients who were left out of the calibration, and of which head nobody knows."""
     told = [Realised.load(one) for one in calibration.get("realised") or ()]
     yield (

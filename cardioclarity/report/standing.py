@@ -89,11 +89,11 @@ def _alarms(model: ModelView) -> str:
     most = "".join(f"<p>{_most(one)}</p>" for one in model.realised if one.most())
     known = {one.head for one in model.realised}
     missing = (row(head, _NOT_MEASURED, *[_NOTHING] * 6) for head in ALARM_HEADS if head not in known)
-    rows = ["<tbody>", *map(_realised, model.realised), *missing, "</tbody>"]
+    rows = ["<tbody>", *map(_alarm_row, model.realised), *missing, "</tbody>"]
     return f'{table("realised", caption, heads, rows)}<p class="quiet">{note}</p>{most}'
 
 
-def _realised(one: Realised) -> str:
+def _alarm_row(one: Realised) -> str:
     middle, largest = (_NOTHING if value is None else f"{value:.2g}" for value in (one.median, one.largest))
     counts = (number(one.alarms), _hours(one.hours), number(one.patients))
     return row(text(one.head), text(one.asked_for()), f"{one.mean:.2g}", middle, largest, *counts)
