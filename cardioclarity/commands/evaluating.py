@@ -32,7 +32,7 @@ def evaluate(  # noqa: PLR0913 - one argument per flag
     """Run a protocol on a labelled database, and say how well it works, with intervals over patients.
 
     Nothing is written but the files asked for. Without --model the protocol fits its own, on the records it names. One that
-    fits nothing, such as rpeaks, refuses --model, --seeds and --detector.
+    fits nothing, such as rpeaks, refuses --model and every setting of a fit.
 
     Example: cardioclarity evaluate --protocol ds1-ds2 --archive ./mitdb --markdown result.md
 
