@@ -7,12 +7,13 @@ from typing import Final, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from cardioclarity.measured import FULL_ITEMS
+
 Floats = NDArray[np.float32] | NDArray[np.float64]
 
 _SMALLEST_P: Final = 1e-30  # a p-value is never 0, so that its logarithm is finite; float32 holds it
 _TAIL_SHARE: Final = 0.01  # p of the score whose mean excess gives the slope beyond the largest
 _TAIL_ITEMS: Final = 10  # at least so many
-_FULL_ITEMS: Final = 360  # an hour of windows, five minutes of beats: a patient who gave so many has full weight
 _ALIKE: Final = 1e-9  # logarithms of p-values that differ by no more are one, summed in different ways
 _SLOPE: Final = 0.001  # of a step, in logarithms
 _KNOTS: Final = 4096  # an archive has millions of normal beats; p is kept to 0.5 % with so many
@@ -69,7 +70,7 @@ class Calibration:
             return cls.nothing()
         values = np.asarray(scores, np.float64)[known]
         _, whose, n_items = np.unique(np.asarray(patients)[known], return_inverse=True, return_counts=True)
-        share = np.minimum(n_items, _FULL_ITEMS)
+        share = np.minimum(n_items, FULL_ITEMS)
         weights = len(values) * share[whose] / (share.sum() * n_items[whose].astype(np.float64))
         unique, place = np.unique(values, return_inverse=True)
         # Summed in the order of the patients' own counts, so that the order of the records changes no bit.
