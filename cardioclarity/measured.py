@@ -225,7 +225,7 @@ class Realised:
         """Write how the patients differ."""
         if self.median is None or self.largest is None:
             return "no patient has 5 minutes or more"
-        return f"median {self.median:.2g}, largest {self.largest:.2g} of the {self.long} with 5 minutes or more"
+        return f"median {_about(self.median)}, largest {_about(self.largest)} of the {self.long} with 5 minutes or more"
 
     def most(self) -> str:
         """Name the patients of the most alarms; empty where nobody met any."""
@@ -235,7 +235,7 @@ class Realised:
         """Say it in a line."""
         most = self.most()
         return (
-            f"{self.head}, {self.asked_for()} asked for: {self.mean:.2g} per hour, mean over {self.patients} patients "
+            f"{self.head}, {self.asked_for()} asked for: {_about(self.mean)} per hour, mean over {self.patients} patients "
             f"({self.alarms} alarms in {self.hours:.2f} h); {self.of_patients()}" + (f"; most: {most}" if most else "")
         )
 
@@ -345,3 +345,7 @@ def _interval(drawn: Floats | None, patients: int) -> tuple[float | None, float 
 
 def _known(value: float) -> float | None:
     return float(value) if np.isfinite(value) else None
+
+
+def _about(value: float) -> str:
+    return f"{value:.0f}" if value >= 10 else f"{value:.2g}"

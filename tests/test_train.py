@@ -7,10 +7,15 @@ from faults.crash import Operations
 
 from cardioclarity import models
 from cardioclarity.cohort import draw
-from cardioclarity.config import TrainConfig
+from cardioclarity.config import ConvertConfig, ScoreConfig, TrainConfig
+from cardioclarity.convert import CONVERT
 from cardioclarity.errors import DamageError, NotFoundError, UsageError
+from cardioclarity.score import SCORE
 from cardioclarity.storage import open_storage
 from cardioclarity.storage.folder import Folder
+from cardioclarity.synthetic.archive import MIT, wfdb_files
+from cardioclarity.synthetic.pacing import Scene
+from cardioclarity.synthetic.phantom import ecg
 from cardioclarity.tables import catalog
 from cardioclarity.train import TRAIN
 from cardioclarity.work import drive
@@ -24,6 +29,38 @@ def test_one_seed_gives_one_model_and_another_seed_another(root):
     first, second, other = train(root, seed=1), train(root, seed=1), train(root, seed=2)
 
     assert first.model_id == second.model_id != other.model_id
+
+
+def test_archives_of_unlike_rates_and_leads_in_one_root_teach_one_model(tmp_path):
+    root = str(tmp_path / "root")
+    for archive, rate_hz, leads in (
+        ("holter", 360.0, ("MLII", "V1")),
+        ("ward", 128.0, ("V1", "V5")),
+        ("one", 250.0, ("II",)),
+    ):
+        folder = tmp_path / archive
+        folder.mkdir()
+        for number in range(3):
+            scene = Scene(
+                name=f"{archive}{number}",
+                seed=number,
+                duration_s=75.0,
+                rate_hz=rate_hz,
+                leads=leads,
+                pvc_per_hour=300.0,
+            )
+            for key, data in wfdb_files(ecg(scene), MIT).items():
+                (folder / key).write_bytes(data)
+        drive(CONVERT, ConvertConfig(archive=str(folder), root=root), map)
+
+    summary = drive(TRAIN, TrainConfig(root=root, detectors=("template", "pca")), map)
+    scored = drive(SCORE, ScoreConfig(root=root), map)
+
+    learned = models.description(open_storage(root), summary.model_id)["training"]
+    assert (summary.done, learned["records"]) == (9, 9)
+    assert learned["rates_hz"] == [128.0, 250.0, 360.0]
+    assert {"MLII", "V1", "II"} <= set(learned["leads"])
+    assert scored.done == 9
 
 
 def test_the_first_model_is_champion_and_a_later_one_only_where_asked(root):

@@ -15,6 +15,7 @@ from cardioclarity.report.view import PageView, Quarantine, RecordRow
 from cardioclarity.report.words import (
     MEND,
     STATE_WORDS,
+    about,
     clock,
     number,
     p_in_words,
@@ -63,10 +64,6 @@ def _utc(when: object) -> str:
     return f"{when.astimezone(dt.UTC):%d %B %Y, %H:%M} UTC" if isinstance(when, dt.datetime) else "time unknown"
 
 
-def _about(value: float) -> str:
-    return number(value) if value >= 10 else f"{value:.2g}"
-
-
 def _lineage(view: PageView) -> str:
     run = view.run
     facts = {
@@ -100,7 +97,7 @@ def _numbers(view: PageView) -> str:
 def _chance(view: PageView) -> str:
     items = []
     for level in view.expectations:
-        chance, hours = (_about(value) for value in (level.alarms_per_hour * level.hours, level.hours))
+        chance, hours = (about(value) for value in (level.alarms_per_hour * level.hours, level.hours))
         rate = f"{level.alarms_per_hour:g} per hour"
         if level.alarms_per_hour < 0.5:
             rate = f"{level.alarms_per_hour * 24:.3g} per day"

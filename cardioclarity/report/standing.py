@@ -6,7 +6,7 @@ from typing import Final
 from cardioclarity.card import ALARM_HEADS, BEATS_COUNTED
 from cardioclarity.measured import Figure, Measured, Realised
 from cardioclarity.report.view import ModelView
-from cardioclarity.report.words import number, row, table
+from cardioclarity.report.words import about, number, row, table
 from cardioclarity.sheet import text
 
 _NOT_MEASURED: Final = "not measured"
@@ -94,9 +94,9 @@ def _alarms(model: ModelView) -> str:
 
 
 def _alarm_row(one: Realised) -> str:
-    middle, largest = (_NOTHING if value is None else f"{value:.2g}" for value in (one.median, one.largest))
+    middle, largest = (_NOTHING if value is None else about(value) for value in (one.median, one.largest))
     counts = (number(one.alarms), _hours(one.hours), number(one.patients))
-    return row(text(one.head), text(one.asked_for()), f"{one.mean:.2g}", middle, largest, *counts)
+    return row(text(one.head), text(one.asked_for()), about(one.mean), middle, largest, *counts)
 
 
 def _most(one: Realised) -> str:

@@ -41,6 +41,11 @@ def number(value: float) -> str:
     return f"{value:,.0f}".replace(",", "\N{NARROW NO-BREAK SPACE}")
 
 
+def about(value: float) -> str:
+    """Write a number to two digits, from ten on to the whole."""
+    return number(value) if value >= 10 else f"{value:.2g}"
+
+
 def clock(seconds: float) -> str:
     """Write a time since the record's start as hh:mm:ss."""
     whole = math.floor(seconds)
