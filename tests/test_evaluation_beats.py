@@ -93,7 +93,8 @@ def test_in_ventricular_flutter_nothing_is_counted(record):
     assert (one.classes == "Q").sum() == pytest.approx(10, abs=1)
 
 
-def test_patients_are_scored_by_fits_that_have_not_seen_them_and_seeds_are_averaged(tmp_path):
+def test_patients_are_scored_by_fits_that_have_not_seen_them_and_seeds_are_averaged(tmp_path, caplog):
+    caplog.set_level("INFO")
     folder = write(tmp_path, NAMES)
     protocol = Protocol(name="mine", kind="beats", n_folds=2, folded=NAMES, without=("f", "z"))
 
@@ -111,6 +112,7 @@ def test_patients_are_scored_by_fits_that_have_not_seen_them_and_seeds_are_avera
     assert figures["beat", "beat_auroc", "without:f"].n_patients == 5
     assert not [subset for _, _, subset in figures if "without:z" in subset]
     assert ("template", "beat_auroc", "without:f/class:V") in figures
+    assert "part 2 of 2: fitting on 3 records to test 3" in caplog.text
 
 
 def test_fits_without_labels_take_every_beat_as_normal_and_the_tested_labels_stay(tmp_path):

@@ -5,6 +5,7 @@ once more where the product finds them: an anomalous beat that was not found is 
 without a reference beat is a normal beat that must not alarm, and ventricular flutter counts for neither side.
 """
 
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -24,6 +25,8 @@ from cardioclarity.record import Record
 from cardioclarity.references import beat_classes, flutter, inside
 from cardioclarity.vocabulary import BEAT_CLASSES
 from cardioclarity.windows import of_windows
+
+log = logging.getLogger(__name__)
 
 ANOMALOUS = ("S", "V", "F")
 
@@ -69,7 +72,11 @@ def measure(protocol: Protocol, subjects: Mapping[str, Subject], plan: Plan) -> 
         if plan.also
         else []
     )
-    for split in splits:
+    for at, split in enumerate(splits, 1):
+        if split.train:
+            log.info(
+                "part %d of %d: fitting on %d records to test %d", at, len(splits), len(split.train), len(split.test)
+            )
         for name in (*split.train, *split.calibrate):
             if name not in known:
                 record = subjects[name].read()
