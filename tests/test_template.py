@@ -198,8 +198,9 @@ def test_a_long_record_has_a_template_per_block_so_that_slow_change_is_no_anomal
         whole=np.ones(900, bool),
     )
 
-    in_blocks = fitted.score(changed)
-    as_one = replace(fitted, settings=Template(block_s=1e9)).score(changed)
+    steady = replace(fitted, quiet=100.0)
+    in_blocks = steady.score(changed)
+    as_one = replace(steady, settings=Template(block_s=1e9)).score(changed)
 
     assert Template().blocks(changed) == [slice(0, 300), slice(300, 600), slice(600, 900)]
     assert np.median(in_blocks[600:]) < 2 * np.median(in_blocks[:600])
@@ -231,7 +232,7 @@ def test_timing_weighs_more_where_late_was_judged_locally(fitted):
 
 
 @pytest.mark.parametrize("times", [1.0, 2.0, 4.0])
-def test_where_late_beats_are_restless_every_score_is_smaller_by_the_square_root(fitted, times):
+def test_where_late_beats_are_restless_every_score_is_smaller_by_the_logarithm_of_how_much(fitted, times):
     record = examples(120, seed=48, unusual=UNUSUAL)
     steady = replace(fitted, quiet=100.0)
     ((_, total, level),) = steady.totals(record, _features_of(record))
@@ -239,7 +240,9 @@ def test_where_late_beats_are_restless_every_score_is_smaller_by_the_square_root
     usual, restless = (replace(fitted, quiet=quiet).score(record) for quiet in (2 * level, level / times))
 
     np.testing.assert_allclose(usual, total.astype(np.float32))
-    np.testing.assert_allclose(restless, usual / np.sqrt(times), rtol=1e-5)
+    expected = np.maximum(usual - Template().restlessness_weight * np.log(times), 0)
+    np.testing.assert_allclose(restless, expected, rtol=1e-5, atol=1e-5)
+    assert restless[list(UNUSUAL)].min() > np.nanmax(np.delete(restless, UNUSUAL))
 
 
 def test_the_usual_level_is_that_of_the_middle_record_however_many_blocks_the_others_have():
