@@ -66,7 +66,9 @@ def choose_normals(candidates: Sequence[Candidate]) -> tuple[list[Candidate], tu
             f"none of the {len(candidates)} records drawn for training has a heart beat; convert more records"
         )
     if chosen := with_normals(candidates):
-        return chosen, ()
+        n_left = len(candidates) - len(chosen)
+        left = f"{n_left} of {len(candidates)} records teach nothing: they do not say which of their beats are normal"
+        return chosen, ((left,) if n_left else ())
     warning = (
         "no record says which of its beats are normal (reference annotations or a sinus rhythm code): all beats were "
         "taken as normal, so anomalies that are common in this archive are learned as normal"

@@ -14,7 +14,7 @@ from cardioclarity.calibration import Calibration
 from cardioclarity.detectors import detector
 from cardioclarity.detectors.protocol import Arrays, Fitted
 from cardioclarity.detectors.quality import FittedQuality
-from cardioclarity.errors import NotFoundError
+from cardioclarity.errors import NotFoundError, UsageError
 from cardioclarity.events import Evidence, Levels
 from cardioclarity.examples import Examples, Recipe
 from cardioclarity.measured import Realised
@@ -141,11 +141,23 @@ class Model:
 
         Returns:
             The levels; nothing but calibration enters, never the scored archive.
+
+        Raises:
+            UsageError: As many alarms are accepted as there are normal beats or windows.
         """
+        accepted = {
+            "--alarms-per-hour": (alarms_per_hour, self.facts.beats_per_hour, "beats"),
+            "--rhythm-alarms-per-hour": (rhythm_alarms_per_hour, self.facts.windows_per_hour, "windows"),
+        }
+        for flag, (asked, there, items) in accepted.items():
+            if asked >= there:
+                raise UsageError(
+                    f"{flag} {asked:g} would flag everything: an hour of normal ECG has {there:.0f} {items}; give less"
+                )
         limit = self.facts.population_median
         return Levels(
-            beat_p=min(alarms_per_hour / self.facts.beats_per_hour, 1.0),
-            rhythm_p=min(rhythm_alarms_per_hour / self.facts.windows_per_hour, 1.0),
+            beat_p=alarms_per_hour / self.facts.beats_per_hour,
+            rhythm_p=rhythm_alarms_per_hour / self.facts.windows_per_hour,
             population_median=math.inf if limit is None else limit,
             tachycardia_bpm=tachycardia_bpm,
             bradycardia_bpm=bradycardia_bpm,

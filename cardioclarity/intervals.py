@@ -9,6 +9,8 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 
+FEWEST: Final = 5
+"""Fewer patients give no interval: four can be drawn in 35 ways."""
 N_DRAWS: Final = 1000
 SEED: Final = 0
 METHOD: Final = f"95 % percentile interval of a bootstrap over patients, {N_DRAWS} draws, seed {SEED}"
@@ -77,10 +79,10 @@ def interval(values: Floats, *, n_patients: int) -> tuple[float, float]:
 
     Args:
         values: (draw,) float64.
-        n_patients: Of how many they were drawn; one patient tells nothing about others, and gets NaN.
+        n_patients: Of how many they were drawn; fewer than five get NaN.
     """
     told = values[~np.isnan(values)]
-    if n_patients < 2 or not told.size:
+    if n_patients < FEWEST or not told.size:
         return float("nan"), float("nan")
     low, high = np.percentile(told, [2.5, 97.5])
     return float(low), float(high)

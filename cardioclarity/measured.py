@@ -7,16 +7,13 @@ from typing import Any, Final, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from cardioclarity.intervals import Draws, interval
+from cardioclarity.intervals import FEWEST, Draws, interval
 from cardioclarity.metrics import Ranking, patient_aurocs
 
 Floats = NDArray[np.float64]
 
 NORMAL: Final = "N"
 """The class of normal items; every other word is a class of abnormal ones, and an item without a word counts for none."""
-
-FEWEST: Final = 5
-"""Patients of abnormal items, and as many of normal ones, for a figure to have an interval: four can be drawn in 35 ways."""
 
 N_WORST: Final = 3
 LEAST_HOURS: Final = 1 / 12

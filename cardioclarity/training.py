@@ -1,5 +1,6 @@
 """Fit the members of a model on some patients and calibrate what they say on others."""
 
+import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Final
@@ -19,6 +20,8 @@ from cardioclarity.realised import Sample, Unseen, realised
 from cardioclarity.views import CONTEXT, POPULATION, RECORD_VIEW, VIEWS, Standard, Views, beat_members
 from cardioclarity.vocabulary import Head
 from cardioclarity.windows import of_windows, window_ends
+
+log = logging.getLogger(__name__)
 
 DEFAULT_BEAT_DETECTORS: Final = ("template", "ae-dense", "ae-conv", "density", "ae-context", "ae-intervals")
 
@@ -75,8 +78,7 @@ def fit(
     _require(calibrating, calibrating.beats, "a normal beat", "calibration")
     _require(everyone, intervals_s, "two normal beats in a row", "training")
     names = dict.fromkeys([*(detectors or DEFAULT_BEAT_DETECTORS), _RHYTHM])
-    members: dict[str, Fitted] = {name: detector(name).fit(fitting, held_out=stopping, seed=seed) for name in names}
-    members["quality"] = quality
+    members = {**_fitted(tuple(names), fitting, stopping, seed=seed), "quality": quality}
     added = [name for name in names if REGISTRY[name].view in VIEWS]
     standards = {name: Standard.fit(members[name], fitting) for name in added}
     held_out, stopped = (
@@ -116,6 +118,16 @@ def fit(
             ),
         ),
     )
+
+
+def _fitted(names: Sequence[str], fitting: Normals, stopping: Normals, *, seed: int) -> dict[str, Fitted]:
+    """Fit one member after another; each takes seconds to minutes, so the log says which."""
+    members: dict[str, Fitted] = {}
+    for at, name in enumerate(names, 1):
+        log.info("fitting %s, %d of %d", name, at, len(names))
+        members[name] = detector(name).fit(fitting, held_out=stopping, seed=seed)
+    log.info("calibrating")
+    return members
 
 
 def _joined(groups: Sequence[Normals]) -> Normals:

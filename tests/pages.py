@@ -181,8 +181,9 @@ def model(**changes: Any) -> ModelView:
     return ModelView(
         **{
             "detectors": ("ae-dense", "quality", "rhythm", "template"),
-            "patients": 32,
-            "held_out": 8,
+            "patients": {"fitting": 19, "stopping": 5, "calibrating": 8},
+            "is_disjoint": True,
+            "warnings": (),
             "hours": 16.04,
             "measured": {"beat": beat},
             "realised": (

@@ -11,7 +11,7 @@ from builders import RECIPE, examples, spoil
 
 from cardioclarity import ensemble
 from cardioclarity.ensemble import Model
-from cardioclarity.errors import NotFoundError
+from cardioclarity.errors import NotFoundError, UsageError
 from cardioclarity.events import Evidence
 from cardioclarity.examples import RHYTHM_FEATURES
 from cardioclarity.judgement import decide
@@ -210,10 +210,16 @@ def test_a_level_is_the_share_of_normal_beats_that_gives_so_many_alarms_per_hour
     assert (levels.tachycardia_bpm, levels.bradycardia_bpm, levels.pause_s) == (100.0, 50.0, 2.0)
 
 
-def test_a_level_never_exceeds_one(template_only):
-    levels = template_only.levels(alarms_per_hour=1e9, rhythm_alarms_per_hour=1e9, **fits.LIMITS)
-
-    assert (levels.beat_p, levels.rhythm_p) == (1.0, 1.0)
+@pytest.mark.parametrize(("alarms_per_hour", "rhythm_alarms_per_hour"), [(1e6, 1.0), (1.0, 1e6)])
+def test_a_level_that_would_flag_everything_is_refused(template_only, alarms_per_hour, rhythm_alarms_per_hour):
+    with pytest.raises(
+        UsageError, match=r"alarms-per-hour 1e\+06 would flag everything: an hour of normal ECG has \d+ "
+    ):
+        template_only.levels(
+            alarms_per_hour=alarms_per_hour,
+            rhythm_alarms_per_hour=rhythm_alarms_per_hour,
+            **fits.LIMITS,
+        )
 
 
 def test_without_population_members_no_record_differs_from_the_population(template_only):

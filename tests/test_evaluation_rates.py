@@ -30,7 +30,7 @@ def test_rates_and_events_of_a_clean_archive_are_right(tmp_path):
     assert set(found) == {("rate_mae_bpm", "all"), *(("rate_event_f1", name) for name in EVENTS)}
     assert found["rate_mae_bpm", "all"].value < 2
     assert all(found["rate_event_f1", name].value > 0.8 for name in EVENTS)
-    assert found["rate_mae_bpm", "all"].low <= found["rate_mae_bpm", "all"].value
+    assert np.isnan(found["rate_mae_bpm", "all"].low)  # of two patients
 
 
 def test_a_window_with_flutter_is_not_judged():

@@ -13,7 +13,7 @@ from cardioclarity.intervals import METHOD
 def evaluation():
     draws = [np.array([0.7, 0.8, 0.9]), np.array([0.8, 0.9, 1.0])]
     figures = (
-        metric("beat", "beat_auroc", "all", [0.8, 0.9], draws, n_patients=3, n_items=50),
+        metric("beat", "beat_auroc", "all", [0.8, 0.9], draws, n_patients=7, n_items=50),
         metric("ae-a|b", "beat_auroc", "all", [float("nan")], [np.full(3, np.nan)], n_patients=3, n_items=0),
     )
     patients = (Patient(name="232", value=float("nan"), n_positive=1, n_negative=9),)
@@ -37,7 +37,7 @@ def evaluation():
 
 
 def test_seeds_are_averaged_within_each_draw():
-    one = metric("a", "b", "all", [0.8, 0.9], [np.array([0.0, 1.0]), np.array([1.0, 0.0])], n_patients=2, n_items=1)
+    one = metric("a", "b", "all", [0.8, 0.9], [np.array([0.0, 1.0]), np.array([1.0, 0.0])], n_patients=7, n_items=1)
 
     assert one.value == pytest.approx(0.85)
     assert one.seeds == (0.8, 0.9)
@@ -62,7 +62,7 @@ def test_the_json_holds_figures_facts_and_patients_and_null_for_what_is_not_defi
         "value": pytest.approx(0.85),
         "low": pytest.approx(0.755),
         "high": pytest.approx(0.945),
-        "n_patients": 3,
+        "n_patients": 7,
         "n_items": 50,
         "seeds": [0.8, 0.9],
     }

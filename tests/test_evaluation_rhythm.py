@@ -51,7 +51,8 @@ def test_fibrillation_ranks_above_sinus_rhythm_of_patients_never_seen(archive):
     figures = {one.subset: one for one in found.metrics}
     assert {"all", "clean", "rhythm:AFIB"} <= set(figures)
     assert figures["all"].value > 0.8
-    assert figures["all"].low <= figures["all"].value <= figures["all"].high
+    assert figures["all"].n_patients < 5
+    assert np.isnan(figures["all"].low)
     assert {one.name for one in found.metrics} == {"rhythm_auroc"}
 
 

@@ -49,6 +49,6 @@ def test_summed_counts_follow_the_draws():
     assert set(found.round(3)) == {0.1, 0.3, 0.5}
 
 
-@pytest.mark.parametrize(("values", "n"), [(np.full(9, np.nan), 5), (np.ones(9), 1)])
+@pytest.mark.parametrize(("values", "n"), [(np.full(9, np.nan), 5), (np.ones(9), 1), (np.ones(9), 4)])
 def test_where_nothing_is_known_of_others_there_is_no_interval(values, n):
     assert all(np.isnan(interval(values, n_patients=n)))

@@ -15,17 +15,26 @@ def said(**changes):
 
 def test_it_says_what_the_model_is_made_of_and_whom_it_learned_from():
     assert (
-        "Detectors: ae-dense , quality , rhythm , template . They learned from 32 patients, 16 hours; 8 of the patients "
-        "were held out from every fit." in said()
+        "Detectors: ae-dense , quality , rhythm , template . They learned from 16 hours of ECG. Patients, each of whom "
+        "served one step: fitted on 19, stopped early by 5, calibrated and measured on 8." in said()
     )
+
+
+def test_a_model_that_held_out_nobody_says_so_and_every_warning_of_its_training_is_repeated():
+    text = said(is_disjoint=False, warnings=("1 patient with normal beats: <fitting> shares it",))
+
+    assert "served one step" not in text
+    assert "No patient was held out: what follows says nothing of other patients." in text
+    assert "Warning of the training: 1 patient with normal beats: <fitting> shares it." in text
 
 
 def test_thousands_of_patients_and_hours_are_written_as_all_counts_are():
     found = Realised.of("beat", 1.0, [Alarms(what="a" * 8, alarms=4321, items=9, hours=2345.6)] * 1200)
 
-    text = said(patients=4500, held_out=1125, hours=12_345.6, realised=(found,))
+    text = said(patients={"fitting": 4500, "calibrating": 1125}, hours=12_345.6, realised=(found,))
 
-    assert "4 500 patients, 12 346 hours; 1 125 of the patients" in text
+    assert "12 346 hours of ECG" in text
+    assert "fitted on 4 500, stopped early by 0, calibrated and measured on 1 125" in text
     assert "5 185 200 2 814 720 1 200" in text
 
 
@@ -96,10 +105,11 @@ def test_a_model_that_measured_nothing_says_so(changes, words):
 
 
 def test_what_a_model_does_not_tell_is_left_out():
-    text = said(patients=None, held_out=None, hours=None)
+    text = said(patients={}, hours=None)
 
     assert "template ." in text
     assert "learned" not in text
+    assert "served" not in text
     assert "None" not in text
 
 

@@ -137,9 +137,10 @@ def _model(root: Storage, model_id: str) -> ModelView | None:
     measured = {head: found for head, said in metrics.items() if (found := Measured.load(said))}
     return ModelView(
         detectors=settings["detectors"],
-        patients=training.get("patients"),
-        held_out=((training.get("groups") or {}).get("calibrating") or {}).get("patients"),
+        patients={step: told["patients"] for step, told in (training.get("groups") or {}).items()},
+        is_disjoint=bool(settings["facts"]["calibration_is_disjoint"]),
         hours=training.get("hours"),
+        warnings=training.get("warnings") or (),
         measured=measured,
         realised=[Realised.load(one) for one in settings["facts"].get("realised", ())],
         failures=KNOWN_FAILURES,

@@ -10,6 +10,7 @@ from cardioclarity.report.words import about, number, row, table
 from cardioclarity.sheet import text
 
 _NOT_MEASURED: Final = "not measured"
+_STEPS: Final = {"fitting": "fitted on", "stopping": "stopped early by", "calibrating": "calibrated and measured on"}
 _NOTHING: Final = "\N{EN DASH}"
 
 
@@ -31,12 +32,17 @@ def standing(model: ModelView | None) -> str:
 
 def _learned(model: ModelView) -> str:
     """Say what it is made of and whom it learned from."""
-    patients = "" if model.patients is None else f"{number(model.patients)} patients"
-    hours = "" if model.hours is None else f"{_hours(model.hours)} hours"
-    of = ", ".join(filter(None, (patients, hours)))
-    apart = "" if model.held_out is None else f"; {number(model.held_out)} of the patients were held out from every fit"
-    learned = f" They learned from {of}{apart}." if of else ""
-    return f"Detectors: {', '.join(f'<code>{text(name)}</code>' for name in model.detectors)}.{learned}"
+    detectors = ", ".join(f"<code>{text(name)}</code>" for name in model.detectors)
+    told = [f"Detectors: {detectors}."]
+    if model.hours is not None:
+        told.append(f"They learned from {_hours(model.hours)} hours of ECG.")
+    if model.is_disjoint and model.patients:
+        steps = ", ".join(f"{words} {number(model.patients.get(step, 0))}" for step, words in _STEPS.items())
+        told.append(f"Patients, each of whom served one step: {steps}.")
+    if not model.is_disjoint:
+        told.append("<b>No patient was held out: what follows says nothing of other patients.</b>")
+    told += [f"Warning of the training: {text(warning)}." for warning in model.warnings]
+    return " ".join(told)
 
 
 def _hours(value: float) -> str:

@@ -82,9 +82,10 @@ class ModelView:
 
     Attributes:
         detectors: Names of its detectors.
-        patients: How many patients it learned from; None where it does not tell.
-        held_out: How many of them no fit has seen; likewise.
-        hours: Of their recordings; likewise.
+        patients: Step of the training → how many patients served it; empty where it does not tell.
+        is_disjoint: The patients that calibrated it took part in no other step.
+        hours: Of their recordings; None where it does not tell.
+        warnings: Sentences of the training that a reader must know.
         measured: Head → how well it ranks; heads that were not measured are left out.
         realised: False alarms on patients left out of the calibration.
         failures: Sentences on where it is known to fail.
@@ -92,9 +93,10 @@ class ModelView:
     """
 
     detectors: Sequence[str]
-    patients: int | None
-    held_out: int | None
+    patients: Mapping[str, int]
+    is_disjoint: bool
     hours: float | None
+    warnings: Sequence[str]
     measured: Mapping[str, Measured]
     realised: Sequence[Realised]
     failures: Sequence[str]
