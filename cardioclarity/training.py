@@ -63,10 +63,8 @@ def fit(
     Raises:
         NotFoundError: An unknown detector, no readable normal beat to fit or to calibrate with, or no two in a row.
 
-    Source: Vovk, Cross-conformal predictors, Annals of Mathematics and Artificial Intelligence 74 (2015). On the
-        development half of MIT-BIH, four folds of unseen patients, folds for the record view and no second calibration
-        of the combined p-value: of normal readable beats 1.0 % are at or below a nominal 1 % (patient mean) and 0.09 %
-        at or below 0.1 %; with the held-out patients alone and a second calibration 1.7 % and 0.22 %.
+    Source: Vovk, Cross-conformal predictors, Annals of Mathematics and Artificial Intelligence 74 (2015). What is realised on
+        unseen patients stands in docs/experiments.md.
     """
     check_names(detectors)
     quality = detector("quality").fit(fitting, held_out=stopping, seed=seed)
