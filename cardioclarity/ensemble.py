@@ -53,12 +53,12 @@ class Facts:
     record_view_patients: int
     record_view_beats: int
     calibration_is_disjoint: bool
-    realised: tuple[Realised, ...] = ()
+    realised: tuple[Realised, ...]
 
     @classmethod
     def load(cls, told: Mapping[str, Any]) -> Self:
-        """Rebuild from the JSON of `dataclasses.asdict`; earlier models do not tell what was realised."""
-        return cls(**{**told, "realised": tuple(map(Realised.load, told.get("realised", ())))})
+        """Rebuild from the JSON of `dataclasses.asdict`."""
+        return cls(**{**told, "realised": tuple(map(Realised.load, told["realised"]))})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -59,7 +59,7 @@ class Figure:
         patients: How many patients gave abnormal items.
         abnormal: How many abnormal items.
         normal: How many normal ones.
-        normal_patients: How many patients gave normal items; None in a model of before.
+        normal_patients: How many patients gave normal items.
     """
 
     what: str
@@ -69,7 +69,7 @@ class Figure:
     patients: int
     abnormal: int
     normal: int
-    normal_patients: int | None = None
+    normal_patients: int
 
     def value(self) -> str:
         """Write the figure alone."""
@@ -86,8 +86,7 @@ class Figure:
     def basis(self) -> str:
         """Say what the figure rests on."""
         of = "patient" if self.patients == 1 else "patients"
-        normal = "" if self.normal_patients is None else f" of {self.normal_patients}"
-        return f"{self.abnormal} abnormal of {self.patients} {of}, {self.normal} normal{normal}"
+        return f"{self.abnormal} abnormal of {self.patients} {of}, {self.normal} normal of {self.normal_patients}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

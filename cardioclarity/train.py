@@ -23,14 +23,11 @@ from cardioclarity.segments.read import read as read_segment
 from cardioclarity.storage import Storage, open_storage
 from cardioclarity.tables import catalog, deliveries, publish, runs
 from cardioclarity.tables.deliveries import Origin
-from cardioclarity.vocabulary import Stage
+from cardioclarity.vocabulary import ABNORMAL_CLASSES, Stage
 from cardioclarity.windows import window_ends
 from cardioclarity.work import Plan, Quarantined, Receipt, RunState, Summary, Verb, new_run_id
 
 log = logging.getLogger(__name__)
-
-ABNORMAL_CLASSES = ("S", "V", "F")
-"""Classes of beats that the beat head is measured by. Source: ANSI/AAMI EC57."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

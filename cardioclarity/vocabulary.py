@@ -188,6 +188,9 @@ BEAT_CLASSES: Final = {
 }
 """MIT annotation symbol of a beat → its class (ANSI/AAMI EC57): N, S, V, F or Q. Every other symbol is no beat."""
 
+ABNORMAL_CLASSES: Final = ("S", "V", "F")
+"""Classes of beats that the beat head is there to find; Q counts for neither side. Source: ANSI/AAMI EC57."""
+
 RHYTHMS: Final = frozenset(
     ["N", "AFIB", "AFL", "AB", "SBR", "SVTA", "B", "T", "VT", "IVR", "VFL", "VF", "NOD", "P", "PREX", "BII", "ASYS"]
 )

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cardioclarity.measured import FEWEST, N_WORST, Alarms, Figure, Labelled, Measured, Realised, measure
+from cardioclarity.measured import FEWEST, N_WORST, Alarms, Labelled, Measured, Realised, measure
 from cardioclarity.metrics import auroc
 
 COUNTS = {"V": 20, "S": 12}
@@ -55,12 +55,6 @@ def test_an_interval_takes_enough_patients_of_normal_items_too(n_normal_patients
     assert found.basis() == f"160 abnormal of 5 patients, {n_normal_patients * 60} normal of {n_normal_patients}"
     if n_normal_patients < FEWEST:
         assert found.interval() == "too few patients"
-
-
-def test_a_figure_of_a_model_of_before_tells_nothing_of_the_patients_with_normal_items():
-    found = Figure(what="F", auroc=0.9, low=None, high=None, patients=2, abnormal=14, normal=9000)
-
-    assert found.basis() == "14 abnormal of 2 patients, 9000 normal"
 
 
 def test_only_patients_with_items_of_a_class_count_for_its_interval():

@@ -23,12 +23,10 @@ from cardioclarity.evaluation.tally import Scored
 from cardioclarity.examples import Examples, Recipe, prepare
 from cardioclarity.record import Record
 from cardioclarity.references import beat_classes, flutter, inside
-from cardioclarity.vocabulary import BEAT_CLASSES
+from cardioclarity.vocabulary import ABNORMAL_CLASSES, BEAT_CLASSES
 from cardioclarity.windows import of_windows
 
 log = logging.getLogger(__name__)
-
-ANOMALOUS = ("S", "V", "F")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -129,7 +127,9 @@ def case(record: Record, recipe: Recipe, *, detected: bool) -> Case:
     in_flutter = inside(examples.rpeaks, flutter(marks))
     told = reference_classes[~inside(marks.sample, flutter(marks))]
     missed = [
-        name for name in ANOMALOUS for _ in range(int((told == name).sum()) - int((classes[~in_flutter] == name).sum()))
+        name
+        for name in ABNORMAL_CLASSES
+        for _ in range(int((told == name).sum()) - int((classes[~in_flutter] == name).sum()))
     ]
     return Case(
         examples=examples,

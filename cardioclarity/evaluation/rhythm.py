@@ -30,7 +30,7 @@ from cardioclarity.rates import touching
 from cardioclarity.record import Record
 from cardioclarity.references import ARRHYTHMIAS, SINUS, beat_classes, rhythm_stretches, window_rhythms
 from cardioclarity.regularity import rhythm
-from cardioclarity.vocabulary import BEAT_CLASSES
+from cardioclarity.vocabulary import ABNORMAL_CLASSES, BEAT_CLASSES
 
 STRIDE_S: Final = 5.0
 CLEAN_S: Final = 10.0
@@ -191,7 +191,7 @@ def _is_clean(starts: NDArray[np.int64], width: int, record: Record) -> NDArray[
     marks = record.annotations
     beats = marks.sample[np.array([symbol in BEAT_CLASSES for symbol in marks.symbol], bool)]
     classes = beat_classes(beats, marks, rate_hz=record.rate_hz)
-    odd = beats[np.isin(classes, ["S", "V", "F"])]
+    odd = beats[np.isin(classes, ABNORMAL_CLASSES)]
     margin = round(CLEAN_S * record.rate_hz)
     clean: NDArray[np.bool_] = np.searchsorted(odd, starts - margin) == np.searchsorted(odd, starts + width + margin)
     return clean

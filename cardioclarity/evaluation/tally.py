@@ -12,6 +12,7 @@ from cardioclarity.evaluation.fits import HEAD
 from cardioclarity.evaluation.results import Figures, Found, Metric, Patient, curve_of, metric
 from cardioclarity.intervals import Draws
 from cardioclarity.metrics import Ranking, patient_aurocs
+from cardioclarity.vocabulary import ABNORMAL_CLASSES
 
 Floats = NDArray[np.float64]
 
@@ -168,7 +169,7 @@ def found(
 
 def _aurocs(pool: Pool, subset: Subset, scorer: str) -> Iterator[Metric]:
     """AUROC of one scorer: all anomalous beats, and each class by itself."""
-    classes = [name for name in ("S", "V", "F") if (pool.counted(pool.classes == name) * subset.kept).any()]
+    classes = [name for name in ABNORMAL_CLASSES if (pool.counted(pool.classes == name) * subset.kept).any()]
     for name in (None, *classes):
         rankings = pool.rankings(scorer, name)
         what = subset.name if name is None else subset.joined(f"class:{name}")

@@ -67,8 +67,7 @@ def _ranking(model: ModelView) -> str:
 def _figures(head: str, measured: Measured) -> Iterator[str]:
     for name, one in measured.figures():
         counts = (one.abnormal, one.patients, one.normal, one.normal_patients)
-        told = (_NOTHING if count is None else number(count) for count in counts)
-        yield row(text(head), text(name), text(one.value()), text(one.interval()), *told)
+        yield row(text(head), text(name), text(one.value()), text(one.interval()), *map(number, counts))
 
 
 def _worst(head: str, measured: Measured) -> str:
